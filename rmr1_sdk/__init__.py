@@ -1,0 +1,94 @@
+"""Judges that reason: which of two answers is better, and why."""
+
+from typing import TYPE_CHECKING
+
+from rmr1_sdk.errors import (
+    BackendError,
+    BudgetExceeded,
+    ConfigError,
+    DataError,
+    JudgmentFailed,
+    MissingExtraError,
+    RMR1Error,
+    StoreError,
+)
+from rmr1_sdk.types import (
+    Citation,
+    Completion,
+    Criterion,
+    Failure,
+    Judgment,
+    Message,
+    Pair,
+    Request,
+    Rubric,
+    Sampling,
+    Usage,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from rmr1_sdk.backends import Backend, Capabilities, connect
+    from rmr1_sdk.backends.fake import FakeBackend
+    from rmr1_sdk.judge import Judge
+    from rmr1_sdk.parsing import read
+    from rmr1_sdk.prompts import Prompt
+    from rmr1_sdk.store import Store
+
+__version__ = "0.1.0"
+
+# What works rather than is: imported when first asked for, so that `import rmr1_sdk` stays quick.
+_LATE = {
+    "Backend": "rmr1_sdk.backends",
+    "Capabilities": "rmr1_sdk.backends",
+    "FakeBackend": "rmr1_sdk.backends.fake",
+    "Judge": "rmr1_sdk.judge",
+    "Prompt": "rmr1_sdk.prompts",
+    "Store": "rmr1_sdk.store",
+    "connect": "rmr1_sdk.backends",
+    "read": "rmr1_sdk.parsing",
+}
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "BudgetExceeded",
+    "Capabilities",
+    "Citation",
+    "Completion",
+    "ConfigError",
+    "Criterion",
+    "DataError",
+    "Failure",
+    "FakeBackend",
+    "Judge",
+    "Judgment",
+    "JudgmentFailed",
+    "Message",
+    "MissingExtraError",
+    "Pair",
+    "Prompt",
+    "RMR1Error",
+    "Request",
+    "Rubric",
+    "Sampling",
+    "Store",
+    "StoreError",
+    "Usage",
+    "Verdict",
+    "connect",
+    "read",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module 'rmr1_sdk' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_LATE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

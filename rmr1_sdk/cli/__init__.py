@@ -1,0 +1,41 @@
+"""The `rmr1` command: arguments in, calls out. Exit codes: 0 ok, 1 failure, 2 usage."""
+
+import sys
+import warnings
+
+import typer
+
+from rmr1_sdk.cli import judge, prompts, store
+from rmr1_sdk.errors import ConfigError, RMR1Error
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="rmr1",
+    help="Judges that reason: which of two answers is better, and why.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("judge")(judge.judge)
+app.add_typer(prompts.app, name="prompts")
+app.add_typer(store.app, name="store")
+
+
+def main() -> None:
+    """Run the command and exit with its code; errors go to standard error as one line."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except RMR1Error as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        print("interrupted; what was completed is in the store", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(error: Exception, code: int) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(code)

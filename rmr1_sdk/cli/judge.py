@@ -1,0 +1,230 @@
+"""`rmr1 judge`: one pair, or a file of them."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
+from rmr1_sdk.judge import Judge, Orders
+from rmr1_sdk.pairs import read_pairs
+from rmr1_sdk.stats import wilson
+from rmr1_sdk.types import Judgment, Pair
+
+__all__ = ["judge"]
+
+
+@dataclass
+class Summary:
+    """What a run of a file came to. `accuracy` is over all labelled pairs; a tie or no verdict is not right."""
+
+    pairs: int = 0
+    winners: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    readings: int = 0
+    forced: int = 0
+    position_consistent: int = 0
+    both_orders_read: int = 0
+    labelled: int = 0
+    right: int = 0
+    tokens: int = 0
+    wall_s: float = 0.0
+    skipped_lines: list[str] = field(default_factory=list)
+
+    def add(self, pair: Pair, judgment: Judgment) -> None:
+        self.pairs += 1
+        self.winners[judgment.winner or "none"] += 1
+        if judgment.failure:
+            self.failures[judgment.failure.kind] += 1
+        self.readings += len(judgment.verdicts)
+        self.forced += sum(verdict.forced for verdict in judgment.verdicts)
+        self.both_orders_read += judgment.position_consistent is not None
+        self.position_consistent += judgment.position_consistent is True
+        self.labelled += pair.label is not None
+        self.right += pair.label is not None and pair.label == judgment.winner
+        self.tokens += judgment.usage.total_tokens
+
+    def as_json(self) -> dict[str, Any]:
+        accuracy = wilson(self.right, self.labelled)
+        return asdict(self) | {"accuracy": accuracy and accuracy._asdict()}
+
+    def as_text(self) -> str:
+        winners = ", ".join(f"{name} {self.winners[name]}" for name in ("A", "B", "tie", "none") if self.winners[name])
+        lines = [f"{self.pairs} pairs in {self.wall_s:.1f} s, {self.tokens:,} tokens", f"winners: {winners}"]
+        if self.failures:
+            lines.append("no verdict: " + ", ".join(f"{kind} {n}" for kind, n in self.failures.most_common()))
+        if self.readings:
+            lines.append(f"forced: {self.forced} of {self.readings} readings")
+        if self.both_orders_read:
+            lines.append(f"same outcome in both orders: {wilson(self.position_consistent, self.both_orders_read)}")
+        if self.labelled:
+            lines.append(
+                f"agrees with the label: {wilson(self.right, self.labelled)} of {self.labelled} labelled pairs "
+                "(a tie or no verdict does not)"
+            )
+        if self.skipped_lines:
+            lines.append(f"skipped {len(self.skipped_lines)} bad lines:")
+            lines += [f"  {line}" for line in self.skipped_lines]
+        return "\n".join(lines)
+
+
+def judge(
+    file: Annotated[Path | None, typer.Argument(help="A JSONL file of pairs.")] = None,
+    model: Annotated[str, typer.Option(help='The engine and model, as in "llama_cpp:model.gguf".')] = "",
+    question: Annotated[str | None, typer.Option(help="For one pair: the question.")] = None,
+    a: Annotated[str | None, typer.Option(help="For one pair: the first answer.")] = None,
+    b: Annotated[str | None, typer.Option(help="For one pair: the second answer.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where judgments go, as JSONL.")] = None,
+    prompt: Annotated[str, typer.Option(help="auto, published, or a name from `rmr1 prompts ls`.")] = "auto",
+    orders: Annotated[str, typer.Option(help="both, given or random.")] = "both",
+    votes: Annotated[int, typer.Option(help="Readings per order.")] = 1,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens a reading may write.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
+    seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
+    store: Annotated[Path | None, typer.Option(help="Keeps completions [default: OUT.store.db].")] = None,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing; no resume.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first pairs.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="List bad lines in the summary and go on.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds per comparison.")] = None,
+    max_tokens_total: Annotated[int | None, typer.Option(help="Stop when so many tokens are spent.")] = None,
+    max_concurrency: Annotated[int | None, typer.Option(help="Requests in flight.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Print each judgment with its reasons.")] = False,
+) -> None:
+    """Judge one pair (--question, --a, --b) or a file of pairs."""
+    if not model:
+        raise ConfigError('--model is missing: give an engine and a model, as in "llama_cpp:model.gguf"')
+    pairs, summary, data = _pairs(file, question, a, b, skip_bad)
+    pairs = pairs[:limit]
+    given = {"max_tokens": max_tokens, "temperature": temperature}
+    judge = Judge(
+        model,
+        prompt=prompt,
+        orders=cast(Orders, orders),  # checked by Judge
+        votes=votes,
+        sampling={name: value for name, value in given.items() if value is not None},
+        store=None if no_store else store or (out and Path(f"{out}.store.db")),
+        max_concurrency=max_concurrency,
+        max_tokens_total=max_tokens_total,
+        timeout_s=timeout,
+        seed=seed,
+    )
+    started = time.monotonic()
+    with judge, _Output(out) as output:
+        for judgment in judge.compare_many(pairs, progress=len(pairs) > 1 and sys.stderr.isatty()):
+            pair = pairs[summary.pairs]
+            summary.add(pair, judgment)
+            output.write(judgment)
+            if explain or (out is None and sys.stdout.isatty()):
+                print(
+                    f"== {judgment.pair_id or 'pair'} ({judgment.latency_s:.1f} s)\n{judgment.explain()}\n", flush=True
+                )
+        run = _run(judge, orders, votes, seed, data)
+    summary.wall_s = time.monotonic() - started
+    if out:
+        (out.parent / "run.json").write_text(json.dumps(run | {"summary": summary.as_json()}, indent=2) + "\n")
+    _report(summary, to_stdout=out is not None)
+
+
+def _pairs(
+    file: Path | None, question: str | None, a: str | None, b: str | None, skip_bad: bool
+) -> tuple[list[Pair], Summary, str | None]:
+    """The pairs to judge, the summary they start, and the digest of the file they came from."""
+    if file is None:
+        if question is None or a is None or b is None:
+            raise ConfigError("give a file of pairs, or --question, --a and --b")
+        return [Pair(question=question, a=a, b=b)], Summary(), None
+    if (question, a, b) != (None, None, None):
+        raise ConfigError("give a file of pairs or --question, --a and --b, not both")
+    pairs, bad = read_pairs(file)
+    if bad and not skip_bad:
+        more = f" (and {len(bad) - 1} more bad lines)" if len(bad) > 1 else ""
+        raise DataError(f"{bad[0]}{more}; nothing was judged. --skip-bad leaves bad lines out and lists them")
+    if not pairs:
+        raise DataError("no pairs in this file", path=file)
+    return pairs, Summary(skipped_lines=[str(error) for error in bad]), hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+class _Output:
+    """Judgments as JSON lines: into OUT.part, which becomes OUT when all are there; to a pipe without OUT."""
+
+    def __init__(self, out: Path | None) -> None:
+        self._out = out
+        self._part = out and Path(f"{out}.part")
+
+    def __enter__(self) -> "_Output":
+        if self._part:
+            try:
+                self._part.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._part.open("w", encoding="utf-8")
+            except OSError as error:
+                raise ConfigError(f"--out {self._out}: cannot be written ({error.strerror or error})") from error
+        return self
+
+    def write(self, judgment: Judgment) -> None:
+        line = judgment.model_dump_json() + "\n"
+        if self._part is None:
+            if not sys.stdout.isatty():
+                sys.stdout.write(line)
+            return
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            raise RMR1Error(f"{self._part}: {error.strerror or error}; judgments so far are in the store") from error
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._part and self._out:
+            with suppress(OSError):  # a full disk was reported by write
+                self._file.close()
+            if error is None:
+                os.replace(self._part, self._out)
+
+
+def _run(judge: Judge, orders: str, votes: int, seed: int, data: str | None) -> dict[str, Any]:
+    """What it takes to tell one run from another."""
+    policy_prompt = judge.prompt
+    return {
+        "rmr1_sdk": version("rmr1_sdk"),
+        "python": platform.python_version(),
+        "engines": {name: found for name in ("llama_cpp_python",) if (found := _version(name))},
+        "model": judge.backend.model,
+        "identity": judge.backend.identity,
+        "prompt": policy_prompt.name,
+        "prompt_sha256": policy_prompt.digest,
+        "neutralise": policy_prompt.neutralise,
+        "sampling": judge.sampling.model_dump(),
+        "orders": orders,
+        "votes": votes,
+        "seed": seed,
+        "data_sha256": data,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _report(summary: Summary, *, to_stdout: bool) -> None:
+    """The summary: JSON when standard output is a pipe of its own, a few lines for a person."""
+    if to_stdout and not sys.stdout.isatty():
+        print(json.dumps(summary.as_json()))
+    if summary.pairs > 1 or summary.skipped_lines:
+        print(summary.as_text(), file=sys.stderr)
+    if summary.pairs and summary.winners["none"] == summary.pairs:
+        kinds: Sequence[str] = [kind for kind, _ in summary.failures.most_common()]
+        hint = "; every prompt is longer than the model's context" if kinds == ["prompt_too_long"] else ""
+        raise RMR1Error(f"no verdict could be read ({', '.join(kinds)}){hint}")

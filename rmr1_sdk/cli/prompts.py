@@ -1,0 +1,47 @@
+"""`rmr1 prompts`: what we ask, and getting the texts of the published checkpoints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rmr1_sdk import prompts
+from rmr1_sdk.prompts import published
+from rmr1_sdk.types import Pair
+
+__all__ = ["app"]
+
+app = typer.Typer(help="The prompts, and the texts that published RM-R1 checkpoints expect.", no_args_is_help=True)
+
+
+@app.command("ls")
+def list_prompts() -> None:
+    """The prompts there are."""
+    for name in prompts.PROMPTS:
+        print(name)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A prompt's name.")]) -> None:
+    """What a prompt sends, with the fields it fills."""
+    prompt = prompts.get(name)
+    pair = Pair(question="{question}", a="{answer A}", b="{answer B}")
+    print(f"# {prompt.name} ({prompt.family}) {prompt.digest}")
+    for message in prompt.render(pair):
+        print(f"\n--- {message.role} ---\n{message.content}")
+
+
+@app.command("import")
+def import_file(file: Annotated[Path, typer.Argument(help="The authors' demo.ipynb.")]) -> None:
+    """Take the published texts from a file; they are checked against known SHA-256 and cached."""
+    _report(published.import_notebook(file))
+
+
+@app.command()
+def pull(url: Annotated[str, typer.Option(help="Where the authors' notebook is.")] = published.DEFAULT_URL) -> None:
+    """Take the published texts from the authors' pinned release; checked and cached as by `import`."""
+    _report(published.pull(url))
+
+
+def _report(names: list[str]) -> None:
+    print(f"{len(names)} texts checked and cached in {published.cache_folder()}: {', '.join(names)}")

@@ -1,0 +1,49 @@
+"""`rmr1 store`: look at, empty and export a store."""
+
+import json
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.store import Store
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Look at, prune and export a store of completions.", no_args_is_help=True)
+StorePath = Annotated[Path, typer.Argument(help="The store's file.")]
+
+
+@app.command()
+def ls(path: StorePath) -> None:
+    """What the store holds, an engine a line."""
+    for held in Store(path).ls():
+        if sys.stdout.isatty():
+            first, last = (datetime.fromtimestamp(t).strftime("%Y-%m-%d %H:%M") for t in (held.first, held.last))
+            print(f"{held.completions:>9,}  {first} to {last}  {held.identity}")
+        else:
+            print(json.dumps(held._asdict()))
+
+
+@app.command()
+def prune(
+    path: StorePath,
+    identity: Annotated[str | None, typer.Option(help="Only completions of this engine, as `ls` names it.")] = None,
+    older_than_days: Annotated[float | None, typer.Option(help="Only completions older than this.")] = None,
+) -> None:
+    """Delete completions; at least one of the options says which."""
+    if identity is None and older_than_days is None:
+        raise ConfigError("say what to prune: --identity, --older-than-days, or both")
+    before = None if older_than_days is None else time.time() - older_than_days * 86_400
+    print(f"{Store(path).prune(identity=identity, before=before)} completions deleted")
+
+
+@app.command()
+def export(path: StorePath) -> None:
+    """Every request and completion as JSON lines, oldest first."""
+    for row in Store(path).export():
+        print(json.dumps(row, ensure_ascii=False))

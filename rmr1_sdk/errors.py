@@ -1,0 +1,74 @@
+"""Everything this package raises on purpose.
+
+RMR1Error
+├── ConfigError            an argument that cannot be right; raised before any work
+│   └── MissingExtraError  an optional dependency is not installed
+├── DataError              a file's content is not what it should be
+├── StoreError             the store could not be read or written
+├── BackendError           the engine failed; not the fault of one request
+├── BudgetExceeded         max_tokens_total is spent; what was done is in the store
+└── JudgmentFailed         nothing was readable, and on_failure="raise"
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rmr1_sdk.types import Judgment
+
+
+class RMR1Error(Exception):
+    """The root of the tree above."""
+
+
+class ConfigError(RMR1Error, ValueError):
+    """An argument that cannot be right; raised before any work."""
+
+
+class MissingExtraError(ConfigError):
+    """An optional dependency is not installed; says the pip command."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f'{module} is not installed; run: pip install "rmr1_sdk[{extra}]"')
+        self.module = module
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.module, self.extra)
+
+
+class DataError(RMR1Error):
+    """A file's content is not what it should be. `line` counts from 1."""
+
+    def __init__(self, message: str, *, path: Path | None = None, line: int | None = None) -> None:
+        where = ":".join(str(part) for part in (path, line) if part is not None)
+        super().__init__(f"{where}: {message}" if where else message)
+        self.path = path
+        self.line = line
+
+
+class StoreError(RMR1Error):
+    """The store could not be read or written."""
+
+
+class BackendError(RMR1Error):
+    """The engine failed; not the fault of one request."""
+
+
+class BudgetExceeded(RMR1Error):
+    """max_tokens_total is spent. With a store, the same call with a larger budget goes on."""
+
+
+class JudgmentFailed(RMR1Error):
+    """Nothing was readable. `judgment` holds what was seen."""
+
+    def __init__(self, judgment: Judgment) -> None:
+        why = judgment.failure.message if judgment.failure else "no verdict"
+        super().__init__(f"pair {judgment.pair_id}: {why}" if judgment.pair_id else why)
+        self.judgment = judgment
+
+    def __reduce__(self) -> tuple[type[JudgmentFailed], tuple[Judgment]]:
+        return type(self), (self.judgment,)

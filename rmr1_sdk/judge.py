@@ -1,0 +1,555 @@
+"""Judge: the policy, the one driver that runs it, and the faces people call."""
+
+import asyncio
+import hashlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, overload
+
+from pydantic import ValidationError
+
+from rmr1_sdk import prompts, voting
+from rmr1_sdk.backends import Backend, connect
+from rmr1_sdk.errors import BudgetExceeded, ConfigError, JudgmentFailed
+from rmr1_sdk.loop import PerProcess, await_, submit, wait
+from rmr1_sdk.prompts import Prompt
+from rmr1_sdk.store import Store
+from rmr1_sdk.types import (
+    Completion,
+    Conversation,
+    Failure,
+    Judgment,
+    Message,
+    Pair,
+    Request,
+    Sampling,
+    Shown,
+    Side,
+    Usage,
+    Verdict,
+)
+
+__all__ = ["Judge", "Orders"]
+
+Orders = Literal["both", "given", "random"]
+Round = Generator[list[Request], "list[Completion | None]", None]
+Flow = Generator[list[Request], "list[Completion | None]", Judgment]
+
+_REASK_TEMPERATURE = 0.7
+
+
+@dataclass
+class _Reading:
+    """One vote in one order, as far as it has come."""
+
+    shown: Shown
+    vote: int
+    messages: tuple[Message, ...]
+    completion: Completion | None = None
+    verdict: Verdict = field(default_factory=Verdict)
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether asking again cannot help: it is read, or the request itself was not taken."""
+        if self.verdict.failure is None:
+            return True
+        return self.verdict.failure.kind in ("refused", "prompt_too_long", "timeout")
+
+    def take(self, completion: Completion | None) -> Completion | None:
+        """Count a completion's tokens. None means that time ran out: nothing more will come."""
+        if completion is not None:
+            self.usage += completion.usage
+        elif not self.verdict.is_readable:
+            failure = Failure(kind="timeout", message="The comparison ran out of time before there was a verdict.")
+            self.verdict = self.verdict.model_copy(update={"failure": failure, "shown": self.shown})
+        return completion
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a pair is judged: orders, votes, and what happens when a verdict does not come.
+
+    It yields rounds of requests, is sent their completions, and does no I/O. None in place of a
+    completion means that the time for this comparison is over.
+    """
+
+    prompt: Prompt
+    model: str
+    sampling: Sampling
+    orders: Orders = "both"
+    votes: int = 1
+    can_choose: bool = False
+    force_verdict: bool = True
+    seed: int = 0
+
+    def flow(self, pair: Pair) -> Flow:
+        """Yield rounds of requests, be sent their completions, return the judgment."""
+        if pair.is_identical:
+            return Judgment(winner="tie", p_a=0.5, pair_id=pair.id, model=self.model, prompt=self.prompt.name)
+        readings = [
+            _Reading(shown, vote, messages)
+            for shown in self._shown(pair)
+            for messages in [self.prompt.render(pair, shown)]
+            for vote in range(self.votes)
+        ]
+        latencies: list[float] = []
+        yield from _timed(self._ask(pair, readings, attempt=0), latencies)
+        yield from _timed(self._settle(readings, force=self.force_verdict), latencies)
+        again = [reading for reading in readings if not reading.is_final]
+        if again:
+            yield from _timed(self._ask(pair, again, attempt=1), latencies)
+            yield from _timed(self._settle(again, force=False), latencies)
+        return voting.judgment(
+            [reading.verdict.model_copy(update={"usage": reading.usage}) for reading in readings],
+            pair_id=pair.id,
+            model=self.model,
+            prompt=self.prompt.name,
+            latency_s=sum(latencies),
+        )
+
+    def _shown(self, pair: Pair) -> tuple[Shown, ...]:
+        if self.orders == "both":
+            return ("AB", "BA")
+        if self.orders == "given":
+            return ("AB",)
+        content = pair.model_dump_json(include={"question", "a", "b"})
+        return ("BA",) if _digest(self.seed, content) % 2 else ("AB",)
+
+    def _ask(self, pair: Pair, readings: Sequence[_Reading], attempt: int) -> Round:
+        requests = []
+        for reading in readings:
+            update: dict[str, Any] = {"seed": _digest(self.seed, reading.shown, reading.vote, attempt) % 2**31}
+            if attempt:
+                update["temperature"] = _REASK_TEMPERATURE
+            requests.append(Request(messages=reading.messages, sampling=self.sampling.model_copy(update=update)))
+        completions = yield requests
+        for reading, completion in zip(readings, completions, strict=True):
+            reading.completion = reading.take(completion)
+            if completion is not None:
+                reading.verdict = self.prompt.read(completion, pair, reading.shown)
+
+    def _settle(self, readings: Sequence[_Reading], *, force: bool) -> Round:
+        """Give finished verdicts their probability, and force the ones that did not come."""
+        if not self.can_choose or self.prompt.choices is None:
+            return
+        asked: list[_Reading] = []
+        requests: list[Request] = []
+        for reading in readings:
+            if (prefix := self._prefix(reading, force)) is not None:
+                asked.append(reading)
+                requests.append(Request(messages=reading.messages, prefix=prefix, choices=self.prompt.choices))
+        if not requests:
+            return
+        completions = yield requests
+        for reading, completion in zip(asked, completions, strict=True):
+            if reading.take(completion) is not None and completion and completion.choice_logprobs is not None:
+                reading.verdict = _chosen(reading.verdict, completion.choice_logprobs)
+
+    def _prefix(self, reading: _Reading, force: bool) -> str | None:
+        """The text after which the choices are read; None where there is nothing to settle."""
+        if reading.completion is None:
+            return None
+        if reading.verdict.is_readable:
+            return self.prompt.verdict_prefix(reading.completion)
+        return self.prompt.force_prefix(reading.completion) if force and not reading.is_final else None
+
+
+def _timed(rounds: Round, latencies: list[float]) -> Round:
+    """The same round, noting how long its slowest request took."""
+    completions: list[Completion | None] | None = None
+    while True:
+        try:
+            requests = rounds.send(completions)  # type: ignore[arg-type]  # the first send is None
+        except StopIteration:
+            return
+        completions = yield requests
+        latencies.append(max((c.latency_s for c in completions if c is not None), default=0.0))
+
+
+def _chosen(verdict: Verdict, logprobs: Sequence[float]) -> Verdict:
+    """The verdict with the probability of its choice; an unreadable one becomes forced or `low_mass`."""
+    seen = voting.choice_probability(logprobs)
+    p_a = seen.first if verdict.shown == "AB" else 1 - seen.first
+    believable = seen.mass >= voting.MIN_MASS
+    if verdict.is_readable:
+        return verdict.model_copy(update={"p_a": p_a if believable else None, "mass": seen.mass})
+    if not believable:
+        message = f"Made to answer, the judge gave A and B together only {seen.mass:.1%}."
+        return verdict.model_copy(update={"failure": Failure(kind="low_mass", message=message), "mass": seen.mass})
+    if p_a == 0.5:  # exactly even: naming a side would be a guess
+        return verdict
+    winner: Side = "A" if p_a > 0.5 else "B"
+    return verdict.model_copy(update={"winner": winner, "p_a": p_a, "mass": seen.mass, "forced": True, "failure": None})
+
+
+def _digest(*parts: object) -> int:
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+
+
+class _Session:
+    """What a judge holds in one process: its policy, its limits, and the tokens it has spent."""
+
+    def __init__(self) -> None:
+        self.policy: Policy | None = None
+        self.comparisons = asyncio.Semaphore()
+        self.requests = asyncio.Semaphore()
+        self.spent = 0
+        self.starting = asyncio.Lock()
+
+
+class Judge:
+    """Compares two answers and gives its reasons.
+
+    Args:
+        backend: an engine, or its name, as in "llama_cpp:model.gguf". One made from a name is closed
+            with the judge; a Backend object stays its owner's.
+        prompt: "auto" picks by what the model is; or a name, or a Prompt.
+        orders: show each pair in "both" orders, as "given", or in one at "random" that depends on
+            `seed` and the pair alone.
+        votes: readings per order.
+        sampling: fields given here replace the prompt's defaults. An explicit temperature 0 with
+            several votes is refused: it would ask the same thing several times.
+        store: a Store or the path of one; completions kept there are not asked for again.
+        max_concurrency: requests in flight; None is what suits the engine.
+        max_tokens_total: once this many tokens were read and written, no request is started and
+            BudgetExceeded is raised. What comes from the store costs nothing.
+        timeout_s: seconds per comparison, counted from when its work starts.
+        force_verdict: make the model name a side when it did not come to a verdict by itself.
+        on_failure: what to do when nothing was readable: return the judgment, or raise JudgmentFailed.
+        seed: all randomness follows from it.
+
+    Raises ConfigError for arguments that cannot be right. Methods raise BackendError when the engine
+    fails and StoreError when the store does. Pickles, without its engine's live parts.
+    """
+
+    def __init__(
+        self,
+        backend: Backend | str,
+        *,
+        prompt: str | Prompt = "auto",
+        orders: Orders = "both",
+        votes: int = 1,
+        sampling: Sampling | Mapping[str, Any] | None = None,
+        store: Store | str | Path | None = None,
+        max_concurrency: int | None = None,
+        max_tokens_total: int | None = None,
+        timeout_s: float | None = None,
+        force_verdict: bool = True,
+        on_failure: Literal["value", "raise"] = "value",
+        seed: int = 0,
+    ) -> None:
+        self._sampling = _checked_sampling(sampling, votes)
+        _check("orders", orders, ("both", "given", "random"))
+        _check("on_failure", on_failure, ("value", "raise"))
+        for name, value in (("votes", votes), ("max_concurrency", max_concurrency), ("timeout_s", timeout_s)):
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} must be more than 0, not {value}")
+        if isinstance(prompt, str) and prompt not in ("auto", "published"):
+            prompt = prompts.get(prompt)
+        self._prompt = prompt
+        self._orders = orders
+        self._votes = votes
+        self._max_concurrency = max_concurrency
+        self._max_tokens_total = max_tokens_total
+        self._timeout_s = timeout_s
+        self._force_verdict = force_verdict
+        self._on_failure = on_failure
+        self._seed = seed
+        self._owns_backend = isinstance(backend, str)
+        self.backend: Backend = connect(backend) if isinstance(backend, str) else backend
+        self._owns_store = not isinstance(store, Store)
+        self.store = Store(store) if isinstance(store, str | Path) else store
+        self._session = PerProcess(_Session)
+
+    # --- comparing -----------------------------------------------------------------------------
+
+    @overload
+    def compare(self, pair: Pair, /) -> Judgment: ...
+    @overload
+    def compare(self, question: Conversation, a: Conversation, b: Conversation) -> Judgment: ...
+    def compare(
+        self, question: Pair | Conversation, a: Conversation | None = None, b: Conversation | None = None
+    ) -> Judgment:
+        """Which of two answers is better, and why. Takes a Pair, or a question and two answers."""
+        return wait(submit(self._judge(_pair(question, a, b))))
+
+    @overload
+    async def acompare(self, pair: Pair, /) -> Judgment: ...
+    @overload
+    async def acompare(self, question: Conversation, a: Conversation, b: Conversation) -> Judgment: ...
+    async def acompare(
+        self, question: Pair | Conversation, a: Conversation | None = None, b: Conversation | None = None
+    ) -> Judgment:
+        """`compare`, awaited; cancelling the task stops the work."""
+        return await await_(submit(self._judge(_pair(question, a, b))))
+
+    def compare_many(
+        self, pairs: Iterable[Pair], *, progress: bool = False, as_completed: bool = False
+    ) -> Iterator[Judgment]:
+        """Judgments of many pairs, in order; pairs are taken as they are needed.
+
+        `as_completed` yields each as soon as it is there: tell them apart by `pair_id`. `progress`
+        draws a bar on standard error. An error of the engine or the store ends the iteration; with a
+        store, the same call goes on where it ended.
+        """
+        window = wait(submit(self._window()))
+        with closing(self._flights(pairs, window, progress, as_completed)) as flights:
+            for flight in flights:
+                yield wait(flight)
+
+    async def acompare_many(
+        self, pairs: Iterable[Pair], *, progress: bool = False, as_completed: bool = False
+    ) -> AsyncIterator[Judgment]:
+        """`compare_many`, as an asynchronous iterator."""
+        window = await await_(submit(self._window()))
+        with closing(self._flights(pairs, window, progress, as_completed)) as flights:
+            for flight in flights:
+                yield await await_(flight)
+
+    async def _window(self) -> int:
+        """How many comparisons to start ahead: enough that one slow pair does not leave the engine idle."""
+        return 4 * self._concurrent_comparisons((await self._start())[1])
+
+    def _flights(
+        self, pairs: Iterable[Pair], window: int, progress: bool, as_completed: bool
+    ) -> Generator[Future[Judgment], None, None]:
+        """Start comparisons a window ahead and yield what to wait for next; closing it cancels the rest."""
+        started: deque[Future[Judgment]] = deque()
+        tickets = _Tickets() if as_completed else None
+        with _bar(progress, pairs) as advance:
+            try:
+                for pair in pairs:
+                    flight = submit(self._judge(pair))
+                    started.append(tickets.take(flight) if tickets else flight)
+                    if len(started) >= window:
+                        yield started.popleft()
+                        advance()
+                while started:
+                    yield started.popleft()
+                    advance()
+            finally:
+                for flight in tickets.running() if tickets else started:
+                    flight.cancel()
+
+    # --- the driver ----------------------------------------------------------------------------
+
+    async def _start(self) -> tuple[_Session, Policy]:
+        """The session of this process and its policy, made on first use: that may load the model."""
+        session = self._session.get()
+        async with session.starting:
+            if session.policy is None:
+                policy = await asyncio.to_thread(self._make_policy)
+                session.comparisons = asyncio.Semaphore(self._concurrent_comparisons(policy))
+                session.requests = asyncio.Semaphore(self._concurrent_requests())
+                session.policy = policy
+        return session, session.policy
+
+    def _make_policy(self) -> Policy:
+        capabilities = self.backend.capabilities
+        prompt = prompts.resolve(
+            self._prompt,
+            model=self.backend.model,
+            chat_template=capabilities.chat_template,
+            recorded=capabilities.prompt,
+        )
+        defaults = prompt.sampling
+        if self._votes > 1:
+            defaults = defaults.model_copy(update={"temperature": prompt.vote_temperature})
+        return Policy(
+            prompt=prompt,
+            model=self.backend.model,
+            sampling=defaults.model_copy(update=self._sampling.model_dump(include=self._sampling.model_fields_set)),
+            orders=self._orders,
+            votes=self._votes,
+            can_choose=capabilities.choices and capabilities.prefix,
+            force_verdict=self._force_verdict,
+            seed=self._seed,
+        )
+
+    def _concurrent_requests(self) -> int:
+        return self._max_concurrency or self.backend.capabilities.concurrency
+
+    def _concurrent_comparisons(self, policy: Policy) -> int:
+        """As many as fill the engine, and no more: a pair's later rounds then find its prefix still warm."""
+        return max(1, self._concurrent_requests() // (policy.votes * (2 if policy.orders == "both" else 1)))
+
+    async def _judge(self, pair: Pair) -> Judgment:
+        session, policy = await self._start()
+        async with session.comparisons:
+            deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+            judgment = await self._drive(session, policy.flow(pair), deadline)
+        if judgment.winner is None and self._on_failure == "raise":
+            raise JudgmentFailed(judgment)
+        return judgment
+
+    async def _drive(self, session: _Session, flow: Flow, deadline: float | None) -> Judgment:
+        try:
+            requests = next(flow)
+            while True:
+                requests = flow.send(await self._round(session, requests, deadline))
+        except StopIteration as end:
+            judgment: Judgment = end.value
+            return judgment
+
+    async def _round(
+        self, session: _Session, requests: Sequence[Request], deadline: float | None
+    ) -> list[Completion | None]:
+        """The completions of a round, None where time ran out. The first error cancels the others."""
+        tasks = [asyncio.create_task(self._complete(session, request)) for request in requests]
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
+            for task in tasks:
+                if task.done() and (error := task.exception()):
+                    raise error
+            return [task.result() if task.done() else None for task in tasks]
+        finally:
+            unfinished = [task for task in tasks if not task.done()]
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+
+    async def _complete(self, session: _Session, request: Request) -> Completion:
+        if self.store and (kept := await self.store.get(self.backend.identity, request)):
+            return kept
+        async with session.requests:
+            if self._max_tokens_total is not None and session.spent >= self._max_tokens_total:
+                raise BudgetExceeded(f"{session.spent} tokens are spent of max_tokens_total={self._max_tokens_total}")
+            completion = await self.backend.generate(request)
+        session.spent += completion.usage.total_tokens
+        return await self.store.put(self.backend.identity, request, completion) if self.store else completion
+
+    # --- opening and closing -------------------------------------------------------------------
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt in use; "auto" is settled by looking at the model, which may load it."""
+        return wait(submit(self._start()))[1].prompt
+
+    @property
+    def sampling(self) -> Sampling:
+        """The sampling in use, before each vote's own seed."""
+        return wait(submit(self._start()))[1].sampling
+
+    async def _stop(self) -> None:
+        if self._owns_backend:
+            await self.backend.aclose()
+        if self.store and self._owns_store:
+            await asyncio.to_thread(self.store.close)
+
+    def close(self) -> None:
+        """Free what the judge opened. It opens again on its next use."""
+        wait(submit(self._stop()))
+
+    async def aclose(self) -> None:
+        """`close`, awaited."""
+        await await_(submit(self._stop()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"Judge({self.backend.model!r}, orders={self._orders!r}, votes={self._votes})"
+
+
+def _pair(question: Pair | Conversation, a: Conversation | None, b: Conversation | None) -> Pair:
+    if isinstance(question, Pair):
+        if a is not None or b is not None:
+            raise TypeError("compare takes a Pair alone, or a question and two answers")
+        return question
+    if a is None or b is None:
+        raise TypeError("compare takes a question and two answers, or a Pair")
+    return Pair(question=question, a=a, b=b)
+
+
+def _check(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}")
+
+
+def _checked_sampling(sampling: Sampling | Mapping[str, Any] | None, votes: int) -> Sampling:
+    try:
+        given = sampling if isinstance(sampling, Sampling) else Sampling(**(sampling or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"sampling.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if "seed" in given.model_fields_set:
+        raise ConfigError("sampling.seed: give the seed to Judge, which derives one for each vote")
+    if votes > 1 and "temperature" in given.model_fields_set and given.temperature == 0:
+        raise ConfigError(
+            f"{votes} votes at temperature 0 would be one vote asked {votes} times; raise the temperature"
+        )
+    return given
+
+
+class _Tickets:
+    """Futures in the order in which others complete: the n-th ticket is the n-th completion."""
+
+    def __init__(self) -> None:
+        self._open: deque[Future[Judgment]] = deque()
+        self._running: set[Future[Judgment]] = set()
+
+    def take(self, flight: Future[Judgment]) -> Future[Judgment]:
+        ticket: Future[Judgment] = Future()
+        self._open.append(ticket)
+        self._running.add(flight)
+        flight.add_done_callback(self._landed)
+        return ticket
+
+    def running(self) -> list[Future[Judgment]]:
+        return list(self._running)
+
+    def _landed(self, flight: Future[Judgment]) -> None:
+        self._running.discard(flight)
+        ticket = self._open.popleft()
+        if flight.cancelled() or not ticket.set_running_or_notify_cancel():
+            ticket.cancel()
+        elif error := flight.exception():
+            ticket.set_exception(error)
+        else:
+            ticket.set_result(flight.result())
+
+
+class _bar:
+    """A progress bar on standard error, or nothing."""
+
+    def __init__(self, wanted: bool, pairs: object) -> None:
+        self._wanted = wanted
+        self._total = len(pairs) if isinstance(pairs, Sized) else None
+
+    def __enter__(self) -> Any:  # a callable; rich is imported only where a bar is wanted
+        if not self._wanted:
+            return lambda: None
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("judging"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        task = self._progress.add_task("", total=self._total)
+        self._progress.start()
+        return lambda: self._progress.advance(task)
+
+    def __exit__(self, *error: object) -> None:
+        if self._wanted:
+            self._progress.stop()

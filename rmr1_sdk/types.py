@@ -1,0 +1,328 @@
+"""The nouns: frozen values, built by keyword, that go to JSON and come back equal."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+Side = Literal["A", "B"]
+"""A side as the caller gave it, never as the model saw it."""
+Shown = Literal["AB", "BA"]
+"""The order in which the model saw the caller's sides."""
+Outcome = Literal["A", "B", "tie"]
+Role = Literal["system", "user", "assistant", "tool"]
+Task = Literal["chat", "reasoning"]
+FailureKind = Literal[
+    "empty",
+    "no_answer",
+    "bad_answer",
+    "conflicting_answers",
+    "unclosed_thinking",
+    "truncated",
+    "low_mass",
+    "refused",
+    "prompt_too_long",
+    "timeout",
+]
+
+OTHER: Mapping[Side, Side] = {"A": "B", "B": "A"}
+
+
+class Value(BaseModel):
+    """What every value here shares: immutable, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class Message(Value):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+def _conversation(value: object) -> object:
+    """Lists of turns become tuples, so that a Pair stays hashable in its parts; text stays text."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Conversation = Annotated[str | tuple[Message, ...], BeforeValidator(_conversation)]
+"""Text, or turns: a list of Message or of {"role": ..., "content": ...}."""
+
+
+class Criterion(Value):
+    """One line of a rubric. `weight` is a fraction of 1, or None where the text gave no weights."""
+
+    name: str
+    weight: float | None = None
+    description: str = ""
+
+
+class Rubric(Value):
+    """What an answer is measured by. The weights sum to 1, or are all None."""
+
+    criteria: tuple[Criterion, ...] = ()
+    justification: str | None = None
+
+    @field_validator("criteria")
+    @classmethod
+    def _weights_are_fractions(cls, criteria: tuple[Criterion, ...]) -> tuple[Criterion, ...]:
+        weights = [criterion.weight for criterion in criteria]
+        if all(weight is None for weight in weights):
+            return criteria
+        given = [weight for weight in weights if weight is not None]
+        if len(given) < len(weights):
+            raise ValueError("either every criterion has a weight or none has")
+        if any(weight < 0 for weight in given) or abs(sum(given) - 1) > 1e-6:
+            raise ValueError(f"weights are fractions that sum to 1, not {sum(given):g}")
+        return criteria
+
+
+class Pair(Value):
+    """A question and two answers to it.
+
+    `question`, `a` and `b` are text or conversations. `label` is the known better side, when there
+    is one. `reference` is a known good answer and `rubric` the caller's own criteria; both are shown
+    to the judge in blocks of their own. `metadata` travels along and is never shown.
+    """
+
+    question: Conversation
+    a: Conversation
+    b: Conversation
+    id: str | None = None
+    label: Outcome | None = None
+    reference: str | None = None
+    rubric: Rubric | str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("question", "a", "b")
+    @classmethod
+    def _has_turns(cls, value: Conversation, info: ValidationInfo) -> Conversation:
+        if isinstance(value, tuple) and not value:
+            raise ValueError(f"{info.field_name} is an empty conversation; give text or at least one turn")
+        return value
+
+    def answer(self, side: Side) -> Conversation:
+        """The side's answer as it was given."""
+        return self.a if side == "A" else self.b
+
+    def text(self, side: Side) -> str:
+        """The side's answer, or its assistant messages joined by a newline. Citations index this."""
+        answer = self.answer(side)
+        if isinstance(answer, str):
+            return answer
+        return "\n".join(message.content for message in answer if message.role == "assistant")
+
+    def turns(self, side: Side) -> tuple[Message, ...]:
+        """The whole conversation of a side: the question, then that side's messages."""
+        return _turns(self.question, "user") + _turns(self.answer(side), "assistant")
+
+    @property
+    def is_single_turn(self) -> bool:
+        """Whether this is one user turn with two text answers."""
+        if not (isinstance(self.a, str) and isinstance(self.b, str)):
+            return False
+        return isinstance(self.question, str) or [m.role for m in self.question] == ["user"]
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether both sides say the same: a tie that needs no judge."""
+        return _turns(self.a, "assistant") == _turns(self.b, "assistant")
+
+    def swapped(self) -> "Pair":
+        """The same pair with its sides, and its label, exchanged."""
+        label = OTHER[self.label] if self.label in ("A", "B") else self.label
+        return self.model_copy(update={"a": self.b, "b": self.a, "label": label})
+
+
+def _turns(conversation: Conversation, role: Role) -> tuple[Message, ...]:
+    return (Message(role=role, content=conversation),) if isinstance(conversation, str) else conversation
+
+
+class Sampling(Value):
+    """How text is drawn. `temperature=None` and `top_p=None` are the model's own.
+
+    Fields a caller leaves out of a judge's `sampling` take the prompt family's defaults.
+    """
+
+    max_tokens: int = Field(default=4096, ge=1)
+    temperature: float | None = Field(default=0.0, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Request(Value):
+    """One thing to ask an engine.
+
+    `prefix` is raw text with which the assistant's turn already begins. With `choices` nothing is
+    sampled: the completion carries the log-probability of each whole choice after `prefix`.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    prefix: str = ""
+    choices: tuple[str, ...] = ()
+
+
+class Usage(Value):
+    """Tokens read (of which `cached_tokens` from a cache) and written."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens read and written."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Completion(Value):
+    """What an engine answered.
+
+    `text` continues the request's prefix and includes the stop string. `reasoning` is thinking that
+    the engine delivered in a field of its own. `choice_logprobs[i]` is the summed natural
+    log-probability of the whole string `choices[i]`; None where the engine cannot tell.
+    """
+
+    text: str
+    stop: Literal["stop", "length", "refused", "too_long"] = "stop"
+    usage: Usage = Usage()
+    choice_logprobs: tuple[float, ...] | None = None
+    reasoning: str | None = None
+    model: str = ""
+    latency_s: float = 0.0
+
+
+class Failure(Value):
+    """Why there is no verdict: a kind from a closed set, and a sentence for a person."""
+
+    kind: FailureKind
+    message: str
+
+
+class Citation(Value):
+    """What the judge quoted from, or said about, one side.
+
+    For a quote, `found` says whether it really occurs in that side's answer, and `start` and `end`
+    index `pair.text(side)`. `found` is None for summaries and where no pair was at hand.
+    """
+
+    side: Side
+    kind: Literal["quote", "summary"]
+    text: str
+    found: bool | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+class Verdict(Value):
+    """One reading of one completion, in the caller's sides.
+
+    `p_a` is the probability of A at the verdict, `mass` the probability of A and B together there;
+    None where the engine cannot tell. `forced` verdicts were read after the judge was made to answer.
+    """
+
+    winner: Side | None = None
+    p_a: float | None = None
+    mass: float | None = None
+    task: Task | None = None
+    rubric: Rubric | None = None
+    solution: str | None = None
+    evaluation: str | None = None
+    citations: tuple[Citation, ...] = ()
+    thinking: str | None = None
+    failure: Failure | None = None
+    forced: bool = False
+    shown: Shown = "AB"
+    text: str = ""
+    usage: Usage = Usage()
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it names a winner."""
+        return self.winner is not None
+
+    def swapped(self) -> "Verdict":
+        """The same reading with the sides' names exchanged; prose stays as the model wrote it."""
+        return self.model_copy(
+            update={
+                "winner": OTHER[self.winner] if self.winner else None,
+                "p_a": None if self.p_a is None else 1 - self.p_a,
+                "citations": tuple(c.model_copy(update={"side": OTHER[c.side]}) for c in self.citations),
+                "shown": "BA" if self.shown == "AB" else "AB",
+            }
+        )
+
+
+class Judgment(Value):
+    """The outcome for a pair.
+
+    `winner` is the side with more readable votes, "tie" when they are even, None when nothing was
+    readable. `agreement` is the share of readable votes for the most voted side (0.5 to 1), None
+    without votes. `position_consistent` is None unless both orders were read.
+    """
+
+    winner: Outcome | None = None
+    p_a: float | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    agreement: float | None = None
+    position_consistent: bool | None = None
+    usage: Usage = Usage()
+    latency_s: float = 0.0
+    pair_id: str | None = None
+    model: str = ""
+    prompt: str = ""
+
+    @property
+    def failure(self) -> Failure | None:
+        """The first failure, when nothing was readable."""
+        if self.winner is not None:
+            return None
+        return next((v.failure for v in self.verdicts if v.failure), None)
+
+    def explain(self) -> str:
+        """The outcome and the judge's reasons as text for a person.
+
+        Readings of the pair as given come first. Each reading of the other order stands under a line
+        that says so, because its prose calls your B "A".
+        """
+        parts = [_headline(self)]
+        for verdict in sorted(self.verdicts, key=lambda verdict: verdict.shown):
+            if verdict.shown == "BA":
+                parts.append("shown in the other order: its A is your B")
+            parts.append(_prose(verdict))
+        return "\n\n".join(parts)
+
+
+def _headline(judgment: Judgment) -> str:
+    if judgment.winner is None:
+        return "No verdict."
+    name = "Tie" if judgment.winner == "tie" else f"{judgment.winner} is better"
+    return name if judgment.p_a is None else f"{name} (probability of A {judgment.p_a:.2f})"
+
+
+def _prose(verdict: Verdict) -> str:
+    lines: list[str] = []
+    if verdict.rubric:
+        for criterion in verdict.rubric.criteria:
+            weight = "" if criterion.weight is None else f" ({criterion.weight:.0%})"
+            lines.append(f"- {criterion.name}{weight}: {criterion.description}".rstrip(": "))
+    for part in (verdict.solution, verdict.evaluation):
+        if part:
+            lines.append(part)
+    if not lines and verdict.text:
+        lines.append(verdict.text.strip())
+    if verdict.failure:
+        lines.append(f"Unreadable: {verdict.failure.message}")
+    elif verdict.forced:
+        lines.append("The verdict was forced: the judge had not come to one by itself.")
+    return "\n".join(lines)
