@@ -323,7 +323,7 @@ class Judge:
         """Start comparisons a window ahead and yield what to wait for next; closing it cancels the rest."""
         started: deque[Future[Judgment]] = deque()
         tickets = _Tickets() if as_completed else None
-        with _bar(progress, pairs) as advance:
+        with _Bar(progress, pairs) as advance:
             try:
                 for pair in pairs:
                     flight = submit(self._judge(pair))
@@ -411,10 +411,9 @@ class Judge:
                     raise error
             return [task.result() if task.done() else None for task in tasks]
         finally:
-            unfinished = [task for task in tasks if not task.done()]
-            for task in unfinished:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _complete(self, session: _Session, request: Request) -> Completion:
         if self.store and (kept := await self.store.get(self.backend.identity, request)):
@@ -526,7 +525,7 @@ class _Tickets:
             ticket.set_result(flight.result())
 
 
-class _bar:
+class _Bar:
     """A progress bar on standard error, or nothing."""
 
     def __init__(self, wanted: bool, pairs: object) -> None:

@@ -109,7 +109,7 @@ class Store:
 
     def ls(self) -> list[Holding]:
         """What the store holds, an engine a line."""
-        with _open(self.path) as db:
+        with _Open(self.path) as db:
             rows = db.execute(
                 "SELECT identity, count(*), min(created), max(created) FROM completions GROUP BY identity ORDER BY 1"
             )
@@ -117,8 +117,9 @@ class Store:
 
     def prune(self, *, identity: str | None = None, before: float | None = None) -> int:
         """Delete the completions of an engine, or those kept before a time (seconds since the epoch), or
-        those that are both. Returns how many."""
-        with _open(self.path) as db:
+        those that are both. Returns how many.
+        """
+        with _Open(self.path) as db:
             deleted = db.execute(
                 "DELETE FROM completions WHERE identity = coalesce(?, identity) AND created < coalesce(?, created + 1)",
                 (identity, before),
@@ -129,7 +130,7 @@ class Store:
 
     def export(self) -> Iterator[dict[str, Any]]:
         """Every row as JSON: identity, created, request, completion; oldest first."""
-        with _open(self.path) as db:
+        with _Open(self.path) as db:
             for identity, created, request, completion in db.execute(
                 "SELECT identity, created, request, completion FROM completions ORDER BY created, key"
             ):
@@ -141,16 +142,18 @@ class Store:
                 }
 
 
-class _open:
+class _Open:
     """A connection that says in our terms what went wrong, and is closed at the end."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self._path = path
         if not create and not path.exists():
             raise StoreError(f"{path}: no such store")
-        with _translated(path):
-            if path.is_file() and path.stat().st_size and path.open("rb").read(16) != _MAGIC:
-                raise StoreError(f"{path} is not a store: it is no SQLite file")
+        with _Translated(path):
+            if path.is_file() and path.stat().st_size:
+                with path.open("rb") as file:
+                    if file.read(16) != _MAGIC:
+                        raise StoreError(f"{path} is not a store: it is no SQLite file")
             self.db = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
             self.db.execute("PRAGMA journal_mode=WAL")
             self.db.execute("PRAGMA synchronous=NORMAL")
@@ -166,7 +169,7 @@ class _open:
             raise StoreError(f"{self._path}: {error}") from error
 
 
-class _translated:
+class _Translated:
     """SQLite's and the system's errors as StoreError that names the file."""
 
     def __init__(self, path: Path) -> None:
@@ -211,10 +214,10 @@ class _Worker:
         while batch := self._batch():
             results: dict[str, str | None] | Exception
             try:
-                with _translated(self._path):
-                    db = db or _open(self._path, create=True).db
+                with _Translated(self._path):
+                    db = db or _Open(self._path, create=True).db
                     results = self._commit(db, batch)
-            except Exception as error:  # whatever it is, it belongs to those who wait
+            except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to those who wait
                 results = error
                 if db:
                     db.rollback()

@@ -57,6 +57,10 @@ class Criterion(Value):
     weight: float | None = None
     description: str = ""
 
+    def __str__(self) -> str:
+        weight = "" if self.weight is None else f" ({self.weight:.0%})"
+        return f"{self.name}{weight}: {self.description}".rstrip(": ")
+
 
 class Rubric(Value):
     """What an answer is measured by. The weights sum to 1, or are all None."""
@@ -313,12 +317,8 @@ def _headline(judgment: Judgment) -> str:
 def _prose(verdict: Verdict) -> str:
     lines: list[str] = []
     if verdict.rubric:
-        for criterion in verdict.rubric.criteria:
-            weight = "" if criterion.weight is None else f" ({criterion.weight:.0%})"
-            lines.append(f"- {criterion.name}{weight}: {criterion.description}".rstrip(": "))
-    for part in (verdict.solution, verdict.evaluation):
-        if part:
-            lines.append(part)
+        lines += [f"- {criterion}" for criterion in verdict.rubric.criteria]
+    lines += [part for part in (verdict.solution, verdict.evaluation) if part]
     if not lines and verdict.text:
         lines.append(verdict.text.strip())
     if verdict.failure:

@@ -151,9 +151,7 @@ def test_the_winner_comes_from_votes_and_never_from_the_probability() -> None:
 
 
 def test_a_missing_verdict_is_forced() -> None:
-    backend = FakeBackend(
-        lambda r: Completion(text="<eval>A is right", stop="length"), choice_logprobs=even_mass(0.8)
-    )
+    backend = FakeBackend(lambda r: Completion(text="<eval>A is right", stop="length"), choice_logprobs=even_mass(0.8))
     judgment = Judge(backend, orders="given").compare(PAIR)
     verdict = judgment.verdicts[0]
     assert (judgment.winner, verdict.forced, verdict.failure) == ("A", True, None)
@@ -245,7 +243,9 @@ def test_a_custom_prompt_brings_its_own_reader() -> None:
     from tests.mtbench import mtbench_prompt
 
     prompt: Prompt = mtbench_prompt()
-    judgment = Judge(FakeBackend(lambda r: "Therefore, Output (b) is better."), prompt=prompt, orders="given").compare(PAIR)
+    judgment = Judge(FakeBackend(lambda r: "Therefore, Output (b) is better."), prompt=prompt, orders="given").compare(
+        PAIR
+    )
     assert (judgment.winner, judgment.prompt) == ("B", "mtbench-vanilla")
 
 
@@ -338,7 +338,9 @@ def test_cancelling_an_async_comparison_cancels_its_work() -> None:
 
 def test_leaving_the_iteration_early_cancels_the_rest() -> None:
     backend = FakeBackend(prefers("4"))
-    for _ in Judge(backend, max_concurrency=2).compare_many(PAIR.model_copy(update={"question": str(n)}) for n in range(10**9)):
+    for _ in Judge(backend, max_concurrency=2).compare_many(
+        PAIR.model_copy(update={"question": str(n)}) for n in range(10**9)
+    ):
         break
     assert backend.asked < 100
 
@@ -368,7 +370,9 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 def test_it_works_after_a_fork(tmp_path: object) -> None:
     run = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, f"{tmp_path}/s.db"],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert run.stdout.strip() == "['A', 'A', 'A', 'A']", run.stderr
 
@@ -392,7 +396,10 @@ def test_ctrl_c_stops_at_once_and_leaves_the_store_whole(tmp_path: object) -> No
     from rmr1_sdk import Store
 
     run = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, f"{tmp_path}/s.db"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTED, f"{tmp_path}/s.db"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert run.stdout
     assert run.stdout.readline() == "one\n"

@@ -57,6 +57,8 @@ def test_explain_says_where_the_sides_are_exchanged() -> None:
         ),
     )
     text = judgment.explain()
-    assert text.index("A is right.") < text.index("shown in the other order: its A is your B") < text.index("B is right.")
+    assert (
+        text.index("A is right.") < text.index("shown in the other order: its A is your B") < text.index("B is right.")
+    )
     assert text.startswith("A is better (probability of A 0.80)")
     assert Judgment.model_validate_json(judgment.model_dump_json()) == judgment

