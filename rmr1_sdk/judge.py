@@ -21,7 +21,7 @@ from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.store import Store
 from rmr1_sdk.types import (
     Completion,
-    Conversation,
+    ConversationLike,
     Failure,
     Judgment,
     Message,
@@ -273,9 +273,9 @@ class Judge:
     @overload
     def compare(self, pair: Pair, /) -> Judgment: ...
     @overload
-    def compare(self, question: Conversation, a: Conversation, b: Conversation) -> Judgment: ...
+    def compare(self, question: ConversationLike, a: ConversationLike, b: ConversationLike) -> Judgment: ...
     def compare(
-        self, question: Pair | Conversation, a: Conversation | None = None, b: Conversation | None = None
+        self, question: Pair | ConversationLike, a: ConversationLike | None = None, b: ConversationLike | None = None
     ) -> Judgment:
         """Which of two answers is better, and why. Takes a Pair, or a question and two answers."""
         return wait(submit(self._judge(_pair(question, a, b))))
@@ -283,9 +283,9 @@ class Judge:
     @overload
     async def acompare(self, pair: Pair, /) -> Judgment: ...
     @overload
-    async def acompare(self, question: Conversation, a: Conversation, b: Conversation) -> Judgment: ...
+    async def acompare(self, question: ConversationLike, a: ConversationLike, b: ConversationLike) -> Judgment: ...
     async def acompare(
-        self, question: Pair | Conversation, a: Conversation | None = None, b: Conversation | None = None
+        self, question: Pair | ConversationLike, a: ConversationLike | None = None, b: ConversationLike | None = None
     ) -> Judgment:
         """`compare`, awaited; cancelling the task stops the work."""
         return await await_(submit(self._judge(_pair(question, a, b))))
@@ -467,7 +467,7 @@ class Judge:
         return f"Judge({self.backend.model!r}, orders={self._orders!r}, votes={self._votes})"
 
 
-def _pair(question: Pair | Conversation, a: Conversation | None, b: Conversation | None) -> Pair:
+def _pair(question: Pair | ConversationLike, a: ConversationLike | None, b: ConversationLike | None) -> Pair:
     if isinstance(question, Pair):
         if a is not None or b is not None:
             raise TypeError("compare takes a Pair alone, or a question and two answers")

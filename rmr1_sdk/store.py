@@ -116,8 +116,10 @@ class Store:
             return [Holding(*row) for row in rows]
 
     def prune(self, *, identity: str | None = None, before: float | None = None) -> int:
-        """Delete the completions of an engine, or those kept before a time (seconds since the epoch), or
-        those that are both. Returns how many.
+        """Delete completions and return how many.
+
+        They are those of an engine, those kept before a time (seconds since the epoch), or those that
+        are both.
         """
         with _Open(self.path) as db:
             deleted = db.execute(

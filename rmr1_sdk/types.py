@@ -1,7 +1,7 @@
 """The nouns: frozen values, built by keyword, that go to JSON and come back equal."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -47,7 +47,9 @@ def _conversation(value: object) -> object:
 
 
 Conversation = Annotated[str | tuple[Message, ...], BeforeValidator(_conversation)]
-"""Text, or turns: a list of Message or of {"role": ..., "content": ...}."""
+"""Text, or turns."""
+ConversationLike = str | Sequence[Message | Mapping[str, str]]
+"""What is accepted as a conversation: text, or a list of Message or of {"role": ..., "content": ...}."""
 
 
 class Criterion(Value):
@@ -98,6 +100,21 @@ class Pair(Value):
     reference: str | None = None
     rubric: Rubric | str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+    if TYPE_CHECKING:  # what callers may pass is wider than what they read
+
+        def __init__(
+            self,
+            *,
+            question: ConversationLike,
+            a: ConversationLike,
+            b: ConversationLike,
+            id: str | None = None,  # noqa: A002  # the field's name is a contract
+            label: Outcome | None = None,
+            reference: str | None = None,
+            rubric: Rubric | str | None = None,
+            metadata: dict[str, Any] | None = None,
+        ) -> None: ...
 
     @field_validator("question", "a", "b")
     @classmethod

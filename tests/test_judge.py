@@ -277,7 +277,7 @@ def test_a_token_budget_stops_the_run_and_says_so() -> None:
     reply = Completion.model_validate({"text": A, "usage": {"prompt_tokens": 90, "completion_tokens": 10}})
     pairs = [Pair(question=str(n), a="1", b="2") for n in range(50)]
     judge = Judge(FakeBackend(lambda r: reply), max_tokens_total=1000, max_concurrency=1)
-    done = []
+    done: list[Judgment] = []
     with pytest.raises(BudgetExceeded, match="max_tokens_total=1000"):
         done.extend(judge.compare_many(pairs))
     assert judge.backend.asked == 10  # type: ignore[attr-defined]

@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from rmr1_sdk import FakeBackend, Judge, Prompt
 from rmr1_sdk.errors import ConfigError, DataError
