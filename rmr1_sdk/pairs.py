@@ -1,8 +1,9 @@
 """Files of pairs: one JSON object a line, with the fields of Pair."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -19,8 +20,11 @@ class PairFile(NamedTuple):
     bad: list[DataError]
 
 
-def read_pairs(path: Path) -> PairFile:
+def read_pairs(path: Path, *, fields: Mapping[str, str] | None = None) -> PairFile:
     """Read a JSONL file of pairs; a pair without an `id` gets its line number. Empty lines are skipped.
+
+    `fields` says where the file has other names: {"question": "prompt"}. Then fields that are none of
+    ours go to the pair's metadata; without it they make a line bad, since they may be a slip.
 
     Raises ConfigError when the file cannot be read.
     """
@@ -34,7 +38,7 @@ def read_pairs(path: Path) -> PairFile:
         if not line.strip():
             continue
         try:
-            pair = _pair(line)
+            pair = _pair(line, fields or {})
         except ValueError as error:
             bad.append(DataError(str(error), path=path, line=number))
         else:
@@ -42,7 +46,7 @@ def read_pairs(path: Path) -> PairFile:
     return PairFile(pairs, bad)
 
 
-def _pair(line: bytes) -> Pair:
+def _pair(line: bytes, fields: Mapping[str, str]) -> Pair:
     try:
         row = json.loads(line)
     except UnicodeDecodeError as error:
@@ -51,11 +55,24 @@ def _pair(line: bytes) -> Pair:
         raise ValueError(f"not a whole JSON object ({error.msg} at column {error.colno})") from error
     if not isinstance(row, dict):
         raise ValueError(f"a pair is a JSON object, not {type(row).__name__}")
+    row = _renamed(row, fields) if fields else row
     try:
         return Pair.model_validate(row)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise ValueError(f"field {_field(first['loc'])}: {first['msg']}") from error
+        name = _field(first["loc"])
+        hint = ""
+        if first["type"] in ("missing", "extra_forbidden"):
+            hint = f"; the line has {', '.join(row)}. --field OURS=THEIRS says which is which"
+        raise ValueError(f"field {fields.get(name, name)}: {first['msg']}{hint}") from error
+
+
+def _renamed(row: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    ours = {name: row[theirs] for name in Pair.model_fields if (theirs := fields.get(name, name)) in row}
+    taken = {fields.get(name, name) for name in ours}
+    rest = {name: value for name, value in row.items() if name not in taken}
+    given = ours.get("metadata", {})
+    return {**ours, "metadata": rest | given if isinstance(given, dict) else given}
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -78,9 +78,20 @@ def test_completions_read_as_a_person_would(name: str, winner: Side | None, fail
 
 @pytest.mark.parametrize(
     ("content", "winner"),
-    [("[[A]]", "A"), ("A", "A"), (" **B** ", "B"), ("[b]", "B"), ("Chatbot B", "B"), ("“[[A]]”", "A"),
-     ("[[C]]", None), ("tie", None), ("", None), ("A and B", None), ("[[A]] or [[B]]", None)],
-)  # fmt: skip
+    [
+        ("[[A]]", "A"),
+        ("A", "A"),
+        (" **B** ", "B"),
+        ("[b]", "B"),
+        ("Chatbot B", "B"),
+        ("“[[A]]”", "A"),
+        ("[[C]]", None),
+        ("tie", None),
+        ("", None),
+        ("A and B", None),
+        ("[[A]] or [[B]]", None),
+    ],
+)
 def test_what_an_answer_tag_may_hold(content: str, winner: Side | None) -> None:
     assert read(f"<answer>{content}</answer>").winner == winner
 
@@ -186,18 +197,27 @@ def test_thinking_is_set_apart() -> None:
     [
         ("1. Accuracy (40%): right\n2. Style (60%): nice", [("Accuracy", 0.4, "right"), ("Style", 0.6, "nice")]),
         ("- Accuracy (0.4): right\n- Style (0.6): nice", [("Accuracy", 0.4, "right"), ("Style", 0.6, "nice")]),
-        ("* **Accuracy**: right. Weight: 40\n* **Style**: nice. Weight: 60", [("Accuracy", 0.4, "right."), ("Style", 0.6, "nice.")]),
-        ("**Accuracy (2 points)** - right\n**Style (2 points)** - nice", [("Accuracy", 0.5, "right"), ("Style", 0.5, "nice")]),
+        (
+            "* **Accuracy**: right. Weight: 40\n* **Style**: nice. Weight: 60",
+            [("Accuracy", 0.4, "right."), ("Style", 0.6, "nice.")],
+        ),
+        (
+            "**Accuracy (2 points)** - right\n**Style (2 points)** - nice",
+            [("Accuracy", 0.5, "right"), ("Style", 0.5, "nice")],
+        ),
         ("Accuracy: 40%\nStyle: 60%", [("Accuracy", 0.4, ""), ("Style", 0.6, "")]),
         ("Accuracy [40%]\nStyle [60%]", [("Accuracy", 0.4, ""), ("Style", 0.6, "")]),
         ("1. Accuracy (weight 30%)\n2. Style (weight: 30%)", [("Accuracy", 0.5, ""), ("Style", 0.5, "")]),
         ("1. Accuracy: right\n2. Style (60%): nice", [("Accuracy", None, "right"), ("Style", None, "nice")]),
         ("1. Accuracy: at least 90% of it is right", [("Accuracy", None, "at least 90% of it is right")]),
         ("Rubric:\n1. Accuracy (100%)\n   - facts\n   - sources", [("Accuracy", 1.0, "- facts - sources")]),
-        ("1. Accuracy (40%): right\nand complete\n2. Style (60%)", [("Accuracy", 0.4, "right and complete"), ("Style", 0.6, "")]),
+        (
+            "1. Accuracy (40%): right\nand complete\n2. Style (60%)",
+            [("Accuracy", 0.4, "right and complete"), ("Style", 0.6, "")],
+        ),
         ("", []),
     ],
-)  # fmt: skip
+)
 def test_criteria_are_read_however_they_are_written(lines: str, expected: list[tuple[str, float | None, str]]) -> None:
     rubric = read(f"<rubric>\n{lines}\n</rubric>").rubric
     assert rubric

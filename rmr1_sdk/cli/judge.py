@@ -27,9 +27,16 @@ __all__ = ["judge"]
 
 @dataclass
 class Summary:
-    """What a run of a file came to. `accuracy` is over all labelled pairs; a tie or no verdict is not right."""
+    """What a run of a file came to.
+
+    `winners` counts pairs ("none": no reading of either order was readable), `failures` and `forced`
+    count readings, `empty` pairs with an answer without text. `accuracy` is over all labelled pairs: a
+    tie is right where the label is one, and no verdict never is.
+    """
 
     pairs: int = 0
+    identical: int = 0
+    empty: int = 0
     winners: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     readings: int = 0
@@ -44,9 +51,10 @@ class Summary:
 
     def add(self, pair: Pair, judgment: Judgment) -> None:
         self.pairs += 1
+        self.identical += pair.is_identical
+        self.empty += not (pair.text("A").strip() and pair.text("B").strip())
         self.winners[judgment.winner or "none"] += 1
-        if judgment.failure:
-            self.failures[judgment.failure.kind] += 1
+        self.failures.update(verdict.failure.kind for verdict in judgment.verdicts if verdict.failure)
         self.readings += len(judgment.verdicts)
         self.forced += sum(verdict.forced for verdict in judgment.verdicts)
         self.both_orders_read += judgment.position_consistent is not None
@@ -57,34 +65,39 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         accuracy = wilson(self.right, self.labelled)
-        return asdict(self) | {"accuracy": accuracy and accuracy._asdict()}
+        return asdict(self) | {
+            "unreadable": self.failures.total(),
+            "pairs_per_s": round(self.pairs / self.wall_s, 3) if self.wall_s else None,
+            "accuracy": accuracy and accuracy._asdict(),
+        }
 
     def as_text(self) -> str:
-        winners = ", ".join(f"{name} {self.winners[name]}" for name in ("A", "B", "tie", "none") if self.winners[name])
-        lines = [f"{self.pairs} pairs in {self.wall_s:.1f} s, {self.tokens:,} tokens", f"winners: {winners}"]
-        if self.failures:
-            lines.append("no verdict: " + ", ".join(f"{kind} {n}" for kind, n in self.failures.most_common()))
-        if self.readings:
-            lines.append(f"forced: {self.forced} of {self.readings} readings")
-        if self.both_orders_read:
-            lines.append(f"same outcome in both orders: {wilson(self.position_consistent, self.both_orders_read)}")
-        if self.labelled:
-            lines.append(
-                f"agrees with the label: {wilson(self.right, self.labelled)} of {self.labelled} labelled pairs "
-                "(a tie or no verdict does not)"
-            )
-        if self.skipped_lines:
-            lines.append(f"skipped {len(self.skipped_lines)} bad lines:")
-            lines += [f"  {line}" for line in self.skipped_lines]
-        return "\n".join(lines)
+        rate = f"{self.pairs / self.wall_s:.2f} pairs/s" if self.wall_s else "-"
+        rows = [
+            ("pairs", f"{self.pairs} ({self.identical} with identical answers, {self.empty} with an empty one)"),
+            ("time", f"{self.wall_s:.1f} s, {rate}, {self.tokens:,} tokens"),
+            ("winners", ", ".join(f"{name} {self.winners[name]}" for name in ("A", "B", "tie", "none"))),
+            ("readings", f"{self.readings}, {self.forced} forced, {self.failures.total()} unreadable"),
+            ("unreadable", ", ".join(f"{kind} {n}" for kind, n in self.failures.most_common())),
+            ("both orders agree", _share(self.position_consistent, self.both_orders_read)),
+            ("agrees with label", _share(self.right, self.labelled)),
+            ("bad lines skipped", "\n".join([str(len(self.skipped_lines)), *self.skipped_lines])),
+        ]
+        shown = [(name, text) for name, text in rows if text and (name != "bad lines skipped" or self.skipped_lines)]
+        return "\n".join(f"{name:<18} {text}".replace("\n", "\n" + " " * 19) for name, text in shown)
+
+
+def _share(successes: int, trials: int) -> str:
+    return f"{wilson(successes, trials)} of {trials}" if trials else ""
 
 
 def judge(
     file: Annotated[Path | None, typer.Argument(help="A JSONL file of pairs.")] = None,
     model: Annotated[str, typer.Option(help='The engine and model, as in "llama_cpp:model.gguf".')] = "",
-    question: Annotated[str | None, typer.Option(help="For one pair: the question.")] = None,
-    a: Annotated[str | None, typer.Option(help="For one pair: the first answer.")] = None,
-    b: Annotated[str | None, typer.Option(help="For one pair: the second answer.")] = None,
+    question: Annotated[str | None, typer.Option(help="For one pair: the question, or @FILE.")] = None,
+    a: Annotated[str | None, typer.Option(help="For one pair: one answer, or @FILE.")] = None,
+    b: Annotated[str | None, typer.Option(help="For one pair: the other answer, or @FILE.")] = None,
+    field: Annotated[list[str], typer.Option(help="Where FILE names a field differently: question=prompt.")] = [],  # noqa: B006  # typer copies it
     out: Annotated[Path | None, typer.Option(help="Where judgments go, as JSONL.")] = None,
     prompt: Annotated[str, typer.Option(help="auto, published, or a name from `rmr1 prompts ls`.")] = "auto",
     orders: Annotated[str, typer.Option(help="both, given or random.")] = "both",
@@ -104,7 +117,7 @@ def judge(
     """Judge one pair (--question, --a, --b) or a file of pairs."""
     if not model:
         raise ConfigError('--model is missing: give an engine and a model, as in "llama_cpp:model.gguf"')
-    pairs, summary, data = _pairs(file, question, a, b, skip_bad)
+    pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad)
     pairs = pairs[:limit]
     given = {"max_tokens": max_tokens, "temperature": temperature}
     judge = Judge(
@@ -137,22 +150,46 @@ def judge(
 
 
 def _pairs(
-    file: Path | None, question: str | None, a: str | None, b: str | None, skip_bad: bool
+    file: Path | None, fields: list[str], texts: tuple[str | None, str | None, str | None], skip_bad: bool
 ) -> tuple[list[Pair], Summary, str | None]:
     """The pairs to judge, the summary they start, and the digest of the file they came from."""
+    question, a, b = texts
     if file is None:
         if question is None or a is None or b is None:
             raise ConfigError("give a file of pairs, or --question, --a and --b")
-        return [Pair(question=question, a=a, b=b)], Summary(), None
-    if (question, a, b) != (None, None, None):
+        pair = Pair(question=_text("--question", question), a=_text("--a", a), b=_text("--b", b))
+        return [pair], Summary(), None
+    if texts != (None, None, None):
         raise ConfigError("give a file of pairs or --question, --a and --b, not both")
-    pairs, bad = read_pairs(file)
+    pairs, bad = read_pairs(file, fields=_mapping(fields))
     if bad and not skip_bad:
         more = f" (and {len(bad) - 1} more bad lines)" if len(bad) > 1 else ""
         raise DataError(f"{bad[0]}{more}; nothing was judged. --skip-bad leaves bad lines out and lists them")
     if not pairs:
         raise DataError("no pairs in this file", path=file)
     return pairs, Summary(skipped_lines=[str(error) for error in bad]), hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _text(option: str, value: str) -> str:
+    """The value, or what the file of "@FILE" holds; "@@" is an "@" that means itself."""
+    if not value.startswith("@") or value.startswith("@@"):
+        return value.removeprefix("@")
+    try:
+        return Path(value[1:]).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{option} {value}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _mapping(fields: list[str]) -> dict[str, str]:
+    mapping = {}
+    for entry in fields:
+        ours, equals, theirs = entry.partition("=")
+        if not (equals and theirs) or ours not in Pair.model_fields:
+            raise ConfigError(
+                f"--field {entry}: write OURS=THEIRS, as in question=prompt; ours are {', '.join(Pair.model_fields)}"
+            )
+        mapping[ours] = theirs
+    return mapping
 
 
 class _Output:
