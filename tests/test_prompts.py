@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 
 from rmr1_sdk import FakeBackend, Judge, Prompt
+from rmr1_sdk.cache import cache_folder
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.parsing import Mode, read
 from rmr1_sdk.prompts import COR, PROMPTS, REASONING, get, published, resolve
@@ -265,8 +266,8 @@ def test_a_notebook_is_never_executed(tmp_path: Path) -> None:
 
 
 def test_a_changed_cache_is_noticed(tmp_path: Path) -> None:
-    published.cache_folder().mkdir(parents=True)
-    (published.cache_folder() / "published-prompts.json").write_text('{"INSTRUCT_SYSTEM_PROMPT": "x"}')
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / "published-prompts.json").write_text('{"INSTRUCT_SYSTEM_PROMPT": "x"}')
     with pytest.raises(ConfigError, match="was changed"):
         get("published-instruct")
 

@@ -2,21 +2,33 @@
 
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from rmr1_sdk.backends.base import Backend, Capabilities
 from rmr1_sdk.errors import ConfigError
 
-__all__ = ["Backend", "Capabilities", "connect"]
+__all__ = ["BACKENDS", "Backend", "Capabilities", "Engine", "connect"]
+
+
+class Engine(NamedTuple):
+    """Where a leaf is, what it imports from elsewhere, and the extra that installs that."""
+
+    leaf: str
+    imports: tuple[str, ...] = ()
+    extra: str | None = None
+
 
 BACKENDS = {
-    "fake": "rmr1_sdk.backends.fake",
-    "llama_cpp": "rmr1_sdk.backends.llama_cpp",
+    "fake": Engine("rmr1_sdk.backends.fake"),
+    "llama_cpp": Engine(
+        "rmr1_sdk.backends.llama_cpp", ("llama_cpp", "jinja2", "huggingface_hub", "psutil"), "llama-cpp"
+    ),
 }
+"""The engines by the name that comes before the colon."""
 
 
 def connect(spec: str, **options: Any) -> Backend:
-    """The engine for "llama_cpp:FILE.gguf" or "fake:module:function".
+    """The engine for "llama_cpp:FILE.gguf", "llama_cpp:ORG/REPO:QUANT" or "fake:module:function".
 
     `options` go to the engine. Raises ConfigError for an unknown engine or one that cannot be built.
     """
@@ -28,4 +40,4 @@ def connect(spec: str, **options: Any) -> Backend:
     if not colon or not rest:
         raise ConfigError(f"{spec!r} does not say which model: write {kind}:...")
     # every leaf has a connect(rest, **options); Any because options differ from leaf to leaf
-    return cast(Backend, import_module(BACKENDS[kind]).connect(rest, **options))
+    return cast(Backend, import_module(BACKENDS[kind].leaf).connect(rest, **options))

@@ -44,7 +44,8 @@ class LlamaCpp:
     """A GGUF file as an engine.
 
     Args:
-        path: the file, or a short name that `rmr1 models` lists.
+        path: the file; or a short name that `rmr1 models` lists; or "ORG/REPO:QUANT" on the Hugging
+            Face hub, which is downloaded now unless it was before.
         n_ctx: tokens of prompt and completion together; None is the model's own length, at most 8,192.
         n_threads: None is as many as this machine has cores.
 
@@ -94,7 +95,7 @@ class LlamaCpp:
 
 
 def connect(rest: str, **options: Any) -> LlamaCpp:
-    """The engine of "llama_cpp:FILE.gguf"."""
+    """The engine of "llama_cpp:FILE.gguf", of a short name or of ORG/REPO:QUANT."""
     return LlamaCpp(rest, **options)
 
 
@@ -106,6 +107,16 @@ def _check_magic(path: Path) -> None:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
     if magic != b"GGUF":
         raise ConfigError(f"{path} is not a GGUF file (it begins with {magic!r})")
+
+
+def _check_memory(path: Path, weights: int, cache: int, free: int) -> None:
+    """Weights and cache must fit into free memory: else the system kills the process, or swaps for hours."""
+    if weights + cache > free:
+        sizes = f"{weights / 1e9:.1f} GB of weights"
+        if cache:
+            sizes += f" and {cache / 1e9:.1f} GB of cache"
+        advice = "take a smaller file or quantisation, or give a smaller n_ctx"
+        raise BackendError(f"{path} needs {sizes}, and {free / 1e9:.1f} GB of memory are free; {advice}")
 
 
 def _fingerprint(path: Path) -> str:
@@ -189,10 +200,13 @@ class _Loaded:
         except ImportError as error:
             raise MissingExtraError("llama_cpp", "llama-cpp") from error
         import numpy
+        from psutil import virtual_memory
 
         self._lib: Any = llama_cpp  # its functions are made at run time and have no types
         self._np = numpy
         said = _quieten(llama_cpp)
+        weights, free = path.stat().st_size, virtual_memory().available
+        _check_memory(path, weights, 0, free)
         params = llama_cpp.llama_model_default_params()
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
@@ -204,6 +218,7 @@ class _Loaded:
         self._shares = not (
             llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model)
         )
+        _check_memory(path, weights, self._cache_bytes(), free)
         self._context = self._make_context(n_threads)
         if not self._context:
             raise BackendError(f"{path}: no memory for a context of {self.n_ctx} tokens; {_last(said)}")
@@ -214,6 +229,13 @@ class _Loaded:
         template = llama_cpp.llama_model_chat_template(self._model, None)
         self.template: str | None = template.decode("utf-8", "replace") if template else None
         self.recorded_prompt = self._recorded_prompt(path)
+
+    def _cache_bytes(self) -> int:
+        """What the cache of all sequences takes: keys and values of 16 bits."""
+        lib, model = self._lib, self._model
+        head = lib.llama_model_n_embd(model) // max(1, lib.llama_model_n_head(model))
+        per_token: int = lib.llama_model_n_layer(model) * lib.llama_model_n_head_kv(model) * head * 2 * 2
+        return per_token * self.n_ctx * _SLOTS
 
     def _make_context(self, n_threads: int | None) -> Any:
         params = self._lib.llama_context_default_params()

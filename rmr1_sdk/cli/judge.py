@@ -112,11 +112,14 @@ def judge(
     timeout: Annotated[float | None, typer.Option(help="Seconds per comparison.")] = None,
     max_tokens_total: Annotated[int | None, typer.Option(help="Stop when so many tokens are spent.")] = None,
     max_concurrency: Annotated[int | None, typer.Option(help="Requests in flight.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print each judgment with its reasons.")] = False,
 ) -> None:
     """Judge one pair (--question, --a, --b) or a file of pairs."""
     if not model:
         raise ConfigError('--model is missing: give an engine and a model, as in "llama_cpp:model.gguf"')
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported, which reads it once
     pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad)
     pairs = pairs[:limit]
     given = {"max_tokens": max_tokens, "temperature": temperature}

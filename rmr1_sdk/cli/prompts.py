@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rmr1_sdk import prompts
+from rmr1_sdk.cache import cache_folder
 from rmr1_sdk.prompts import published
 from rmr1_sdk.types import Pair
 
@@ -44,4 +45,4 @@ def pull(url: Annotated[str, typer.Option(help="Where the authors' notebook is."
 
 
 def _report(names: list[str]) -> None:
-    print(f"{len(names)} texts checked and cached in {published.cache_folder()}: {', '.join(names)}")
+    print(f"{len(names)} texts checked and cached in {cache_folder()}: {', '.join(names)}")

@@ -7,12 +7,12 @@ read with a syntax tree and never executed, checked against known digests, and c
 import ast
 import hashlib
 import json
-import os
 from pathlib import Path
 
+from rmr1_sdk.cache import cache_folder, keep
 from rmr1_sdk.errors import ConfigError, DataError
 
-__all__ = ["DEFAULT_URL", "SHA256", "cache_folder", "import_notebook", "load", "pull"]
+__all__ = ["DEFAULT_URL", "SHA256", "import_notebook", "load", "pull"]
 
 DEFAULT_URL = (
     "https://raw.githubusercontent.com/RM-R1-UIUC/RM-R1/be607b02d9bdacd36f657d87062c1a1b1c75ff74/demo/demo.ipynb"
@@ -27,14 +27,6 @@ SHA256 = {
     "REASONING_MULTI_PROMPT_TEMPLATE": "3abf19ca3d35017131fe26861e09ab3bb343c0fe96e901cea2fe5aeb1a67bedb",
 }
 """Of the UTF-8 bytes of each text, by the name it has in the notebook."""
-
-
-def cache_folder() -> Path:
-    """Where imported texts are kept: $RMR1_CACHE, or this user's cache folder."""
-    from platformdirs import user_cache_path  # late: only imports and published checkpoints need it
-
-    given = os.environ.get("RMR1_CACHE")
-    return Path(given).expanduser() if given else user_cache_path("rmr1", appauthor=False)
 
 
 def _cache_file() -> Path:
@@ -95,16 +87,7 @@ def _keep(content: bytes, source: Path | str) -> list[str]:
             raise DataError(
                 f"{source}: {name} is not the published text (its SHA-256 is {found}, not {expected}); nothing was kept"
             )
-    file = _cache_file()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps({name: constants[name] for name in SHA256}), encoding="utf-8")
-        os.replace(part, file)
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: {error.strerror or error}; set RMR1_CACHE to a folder that can be written"
-        ) from error
+    keep(_cache_file(), json.dumps({name: constants[name] for name in SHA256}))
     return list(SHA256)
 
 

@@ -1,0 +1,28 @@
+"""This user's cache folder."""
+
+import os
+from pathlib import Path
+
+from rmr1_sdk.errors import ConfigError
+
+__all__ = ["cache_folder", "keep"]
+
+
+def cache_folder() -> Path:
+    """Where downloaded texts and records of downloads are kept: $RMR1_CACHE, or this user's cache folder."""
+    from platformdirs import user_cache_path  # late: most runs need no cache
+
+    given = os.environ.get("RMR1_CACHE")
+    return Path(given).expanduser() if given else user_cache_path("rmr1", appauthor=False)
+
+
+def keep(file: Path, text: str) -> None:
+    """Write a file of the cache, whole or not at all. Raises ConfigError where that cannot be."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}.part")
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, file)
+    except OSError as error:
+        message = f"{file}: {error.strerror or error}; set RMR1_CACHE to a folder that can be written"
+        raise ConfigError(message) from error

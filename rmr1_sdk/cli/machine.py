@@ -1,0 +1,102 @@
+"""`rmr1 models` and `rmr1 doctor`: what there is to judge with, and what would run here."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rmr1_sdk.backends import BACKENDS, Engine
+from rmr1_sdk.cache import cache_folder
+from rmr1_sdk.models import MODELS, PRECISIONS
+from rmr1_sdk.prompts import published
+
+__all__ = ["doctor", "models"]
+
+
+def models() -> None:
+    """The models known by a short name, with the memory their weights need at each precision."""
+    rows = [
+        {
+            "name": name,
+            "family": model.family,
+            "params_b": model.params_b,
+            "memory_gb": {precision: round(model.memory_gb(precision), 1) for precision in PRECISIONS},
+            "source": model.source,
+        }
+        for name, model in MODELS.items()
+    ]
+    _show(
+        rows,
+        ["name", "family", "size", *PRECISIONS, "source"],
+        lambda row: [
+            row["name"],
+            row["family"],
+            f"{row['params_b']:g}B",
+            *(f"{gb:g} GB" for gb in row["memory_gb"].values()),
+            row["source"],
+        ],
+    )
+
+
+def doctor() -> None:
+    """Which engines are installed, which would run here, and the command that installs each."""
+    _show(
+        [_examine(name, engine) for name, engine in BACKENDS.items()],
+        ["engine", "installed", "runs here", "to install"],
+        lambda row: [row["engine"], row["installed"] or "no", row["problem"] or "yes", row["install"]],
+    )
+    if sys.stdout.isatty():
+        texts = "there" if published.load() else "not there; `rmr1 prompts pull` gets them"
+        print(f"Python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores")
+        print(f"cache {cache_folder()}; texts of the published RM-R1 prompts: {texts}")
+
+
+def _examine(name: str, engine: Engine) -> dict[str, str | None]:
+    missing = [module for module in engine.imports if find_spec(module) is None]
+    first = engine.imports[0] if engine.imports else None
+    problem = f"needs {', '.join(missing)}" if missing else _import_problem(engine)
+    return {
+        "engine": name,
+        "installed": None if missing else _version(first) if first else version("rmr1_sdk"),
+        "problem": problem,
+        "install": f'pip install "rmr1_sdk[{engine.extra}]"' if engine.extra else "comes with rmr1_sdk",
+    }
+
+
+def _version(module: str) -> str:
+    try:
+        return version(packages_distributions()[module][0])
+    except (KeyError, PackageNotFoundError):
+        return "yes"
+
+
+def _import_problem(engine: Engine) -> str | None:
+    """Import an engine in a process of its own: one that was built for another machine may take its process along."""
+    code = "\n".join(f"import {module}" for module in (*engine.imports, engine.leaf))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)  # noqa: S603  # our own table
+    if ran.returncode == 0:
+        return None
+    return (ran.stderr.strip().splitlines() or [f"ended with code {ran.returncode}"])[-1]
+
+
+def _show(rows: list[dict[str, Any]], heads: list[str], cells: Callable[[dict[str, Any]], list[str]]) -> None:
+    """A table for a person; a JSON object a line for a pipe."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print(json.dumps(row))
+        return
+    table = Table(box=None, pad_edge=False)
+    for head in heads:
+        table.add_column(head, overflow="fold", no_wrap=head == heads[0])
+    for row in rows:
+        table.add_row(*map(escape, cells(row)))
+    Console().print(table)
