@@ -1,13 +1,18 @@
 """What several tests share."""
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.models import find_gguf
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data beside the checkout."""
     if not SHARED.is_dir():
@@ -15,7 +20,24 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def gguf() -> Path:
+    """The file of a real model of 135 million parameters."""
+    if find_spec("llama_cpp") is None:
+        pytest.skip("needs llama.cpp, which is not installed; `make test` installs it")
+    try:
+        return find_gguf("smollm2-135m")
+    except ConfigError as error:
+        pytest.skip(f"needs a real model: {error}")
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache folder."""
     monkeypatch.setenv("RMR1_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def rmr1() -> list[str]:
+    """The `rmr1` command of this environment, to be run as a process of its own."""
+    return [sys.executable, "-c", "from rmr1_sdk.cli import main; main()"]

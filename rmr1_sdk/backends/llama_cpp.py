@@ -1,8 +1,12 @@
 """llama.cpp in this process, through its low-level API: a GGUF file judges on any laptop.
 
-One thread owns the model. It keeps a few sequences and, for each request, starts from the one that
-shares the longest prefix of tokens: the system prompt is read once, and reading the probability of a
-finished verdict costs a few tokens.
+One thread owns the model. It keeps two sequences, one for each order of a pair, and what a request
+shares with the tokens that its sequence holds is not read again: the system prompt is read once, and
+reading the probability of a finished verdict costs a few tokens.
+
+Floating-point sums depend on how tokens are grouped and where they lie. So that the same request gives
+the same text whatever was asked before, every sequence has cells of its own, prompts are read in chunks
+that begin at multiples of _CHUNK, and text is written after whole chunks only.
 """
 
 import asyncio
@@ -37,7 +41,7 @@ DEFAULT_CONTEXT = 8192
 RESERVE = 64
 """Tokens kept free after a completion, so that its verdict can still be forced."""
 _SLOTS = 2  # both orders of a pair
-_BATCH = 512
+_CHUNK = 64
 
 
 class LlamaCpp:
@@ -134,7 +138,7 @@ def _fingerprint(path: Path) -> str:
 
 @dataclass
 class _Slot:
-    """A sequence of the cache: the tokens it holds, and how many of them were the prompt."""
+    """A sequence of the cache: the tokens it holds, and how many of them were read as a prompt."""
 
     sequence: int
     tokens: list[int] = field(default_factory=list)
@@ -215,15 +219,12 @@ class _Loaded:
         self._n_vocab = llama_cpp.llama_vocab_n_tokens(self._vocab)
         trained = llama_cpp.llama_model_n_ctx_train(self._model)
         self.n_ctx = n_ctx or min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-        self._shares = not (
-            llama_cpp.llama_model_is_recurrent(self._model) or llama_cpp.llama_model_is_hybrid(self._model)
-        )
         _check_memory(path, weights, self._cache_bytes(), free)
         self._context = self._make_context(n_threads)
         if not self._context:
             raise BackendError(f"{path}: no memory for a context of {self.n_ctx} tokens; {_last(said)}")
         self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = llama_cpp.llama_batch_init(_BATCH, 0, 1)
+        self._batch = llama_cpp.llama_batch_init(_CHUNK, 0, 1)
         self._slots = [_Slot(n) for n in range(_SLOTS)]
         self._clock = 0
         template = llama_cpp.llama_model_chat_template(self._model, None)
@@ -241,8 +242,8 @@ class _Loaded:
         params = self._lib.llama_context_default_params()
         params.n_ctx = self.n_ctx * _SLOTS
         params.n_seq_max = _SLOTS
-        params.n_batch = params.n_ubatch = _BATCH
-        params.kv_unified = True  # sequences share the cells of a common prefix
+        params.n_batch = params.n_ubatch = _CHUNK
+        params.kv_unified = False  # each sequence has cells of its own
         params.swa_full = True  # a prefix can be kept under sliding windows too
         threads = n_threads or _cores()
         params.n_threads = params.n_threads_batch = threads
@@ -301,7 +302,7 @@ class _Loaded:
         room = self.n_ctx - RESERVE - len(tokens)
         if room < 1:
             return Completion(text="", stop="too_long")
-        slot, cached = self._slot_for(tokens)
+        slot, cached = self._slot_for(tokens, exact=True)
         self._feed(slot, tokens, cancelled)
         thinks = "<think>" if rendered.rstrip().endswith("<think>") else ""
         scanner = StopScanner(request.sampling.stop, thinks + request.prefix)
@@ -368,7 +369,7 @@ class _Loaded:
         if max(map(len, wholes)) > self.n_ctx:
             return Completion(text="", stop="too_long")
         shared = _common([*wholes, self._tokens(begin)])
-        slot, cached = self._slot_for(wholes[0][: shared - 1])
+        slot, cached = self._slot_for(wholes[0][: shared - 1], exact=False)
         scores = []
         for whole in wholes:
             self._truncate(slot, min(shared - 1, len(slot.tokens)))
@@ -380,25 +381,22 @@ class _Loaded:
 
     # --- the cache ---
 
-    def _slot_for(self, tokens: Sequence[int]) -> tuple[_Slot, int]:
-        """A slot that holds the longest known prefix of the tokens and nothing else, and that prefix's length."""
+    def _slot_for(self, tokens: Sequence[int], *, exact: bool) -> tuple[_Slot, int]:
+        """A slot that holds a prefix of the tokens and nothing else, and that prefix's length.
+
+        `exact` leaves only what was read as a fresh engine would read it: whole chunks of a prompt. The
+        slot whose prompt this one goes on from is taken, else the one used longest ago.
+        """
         self._clock += 1
         shared = {slot.sequence: _common([slot.tokens, tokens]) for slot in self._slots}
-        best = max(self._slots, key=lambda slot: (shared[slot.sequence], slot.used))
-        # the last token is read again even where it is known: what follows needs its logits
-        keep = min(shared[best.sequence], len(tokens) - 1)
-        if keep < best.prompt or not best.prompt:  # another prompt: leave that one to its owner
-            oldest = min(self._slots, key=lambda slot: slot.used)
-            if oldest is not best:
-                self._truncate(oldest, 0)
-                if self._shares and keep > 0:
-                    self._lib.llama_memory_seq_cp(self._memory, best.sequence, oldest.sequence, 0, keep)
-                    oldest.tokens = best.tokens[:keep]
-                best = oldest
-            best.prompt = len(tokens)
-        self._truncate(best, max(0, min(keep, len(best.tokens))))
-        best.used = self._clock
-        return best, len(best.tokens)
+        slot = max(self._slots, key=lambda s: (0 < s.prompt <= shared[s.sequence], -s.used))
+        keep = shared[slot.sequence]
+        if exact:
+            keep = min(keep, slot.prompt, len(tokens) - 1) // _CHUNK * _CHUNK
+        self._truncate(slot, keep)
+        slot.prompt = len(tokens) if exact else min(slot.prompt, keep)
+        slot.used = self._clock
+        return slot, len(slot.tokens)
 
     def _truncate(self, slot: _Slot, length: int) -> None:
         """Forget what a slot holds beyond a length; all of it where the memory cannot forget a part."""
@@ -423,7 +421,7 @@ class _Loaded:
             if cancelled.is_set():
                 raise _Cancelled
             start = len(slot.tokens)
-            chunk = tokens[start : start + _BATCH]
+            chunk = tokens[start : start + _CHUNK - start % _CHUNK]
             wanted = self._fill(chunk, start, slot.sequence, first)
             self._decode(slot, cancelled)
             slot.tokens.extend(chunk)
