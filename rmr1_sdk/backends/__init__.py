@@ -20,9 +20,7 @@ class Engine(NamedTuple):
 
 BACKENDS = {
     "fake": Engine("rmr1_sdk.backends.fake"),
-    "llama_cpp": Engine(
-        "rmr1_sdk.backends.llama_cpp", ("llama_cpp", "jinja2", "huggingface_hub", "psutil"), "llama-cpp"
-    ),
+    "llama_cpp": Engine("rmr1_sdk.backends.llama_cpp", ("llama_cpp", "jinja2", "psutil"), "llama-cpp"),
 }
 """The engines by the name that comes before the colon."""
 

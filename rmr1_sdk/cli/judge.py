@@ -119,7 +119,7 @@ def judge(
     if not model:
         raise ConfigError('--model is missing: give an engine and a model, as in "llama_cpp:model.gguf"')
     if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported, which reads it once
+        os.environ["HF_HUB_OFFLINE"] = "1"
     pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad)
     pairs = pairs[:limit]
     given = {"max_tokens": max_tokens, "temperature": temperature}
