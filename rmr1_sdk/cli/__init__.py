@@ -10,6 +10,8 @@ from rmr1_sdk.errors import ConfigError, RMR1Error
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 app = typer.Typer(
     name="rmr1",
     help="Judges that reason: which of two answers is better, and why.",
@@ -33,9 +35,10 @@ def main() -> None:
         _fail(error, 2)
     except RMR1Error as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
-        print("interrupted; what was completed is in the store", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            print("interrupted; with a store, the same command goes on where this one ended", file=sys.stderr)
+        raise
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -65,7 +65,7 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         accuracy = wilson(self.right, self.labelled)
-        return asdict(self) | {
+        return vars(self) | {
             "unreadable": self.failures.total(),
             "pairs_per_s": round(self.pairs / self.wall_s, 3) if self.wall_s else None,
             "accuracy": accuracy and accuracy._asdict(),

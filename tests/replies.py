@@ -1,0 +1,45 @@
+"""Replies for `fake:tests.replies:NAME`, which commands under test are given as their model."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+from rmr1_sdk.types import Completion, Request, Usage
+
+
+def digest(request: Request) -> str:
+    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+
+
+def decided(request: Request) -> Completion:
+    """A verdict and a latency that follow from the request alone."""
+    name = digest(request)
+    side = "AB"[int(name, 16) % 2]
+    return Completion(
+        text=f"<eval>because</eval>\n<answer>[[{side}]]</answer>",
+        usage=Usage(prompt_tokens=100, completion_tokens=10),
+        latency_s=int(name[:4], 16) / 1000,
+        model="fake",
+    )
+
+
+def logged(request: Request) -> Completion:
+    """`decided`, noting in the file $ASKED that it was asked."""
+    with Path(os.environ["ASKED"]).open("a") as file:
+        file.write(digest(request) + "\n")
+    time.sleep(0.0005)
+    return decided(request)
+
+
+def mute(request: Request) -> str:
+    return "I would rather not say."
+
+
+def always_a(request: Request) -> str:
+    return "<answer>[[A]]</answer>"
+
+
+def slow(request: Request) -> str:
+    time.sleep(0.05)
+    return "<answer>[[A]]</answer>"
