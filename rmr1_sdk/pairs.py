@@ -55,11 +55,12 @@ def _pair(line: bytes, fields: Mapping[str, str]) -> Pair:
         raise ValueError(f"not a whole JSON object ({error.msg} at column {error.colno})") from error
     if not isinstance(row, dict):
         raise ValueError(f"a pair is a JSON object, not {type(row).__name__}")
-    row = _renamed(row, fields) if fields else row
     try:
-        return Pair.model_validate(row)
+        return Pair.model_validate(_renamed(row, fields) if fields else row)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        # of the alternatives that a field may be, the one that came furthest
+        first = max((e for e in errors if e["loc"][0] == errors[0]["loc"][0]), key=lambda e: len(e["loc"]))
         name = _field(first["loc"])
         hint = ""
         if first["type"] in ("missing", "extra_forbidden"):

@@ -1,0 +1,212 @@
+"""The `rmr1` command, run as a process of its own."""
+
+import json
+import resource
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rmr1_sdk import Judgment
+from rmr1_sdk.models import MODELS
+
+GOOD = {"question": "2 + 2?", "a": "4", "b": "5", "label": "A"}
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(rmr1: list[str], tmp_path: Path) -> Run:
+    def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+        command = [*rmr1, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, **options)
+
+    return run
+
+
+def pairs_file(tmp_path: Path, *lines: object) -> Path:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def judged(name: str, *more: object) -> list[object]:
+    return ["judge", "--model", f"fake:tests.replies:{name}", *more]
+
+
+def test_one_pair(run: Run, tmp_path: Path) -> None:
+    answer = tmp_path / "answer.txt"
+    answer.write_text("four, of course")
+    said = run(*judged("decided"), "--question", "@@home, 2 + 2?", "--a", f"@{answer}", "--b", "5")
+    assert said.returncode == 0, said.stderr
+    judgment = Judgment.model_validate_json(said.stdout)
+    assert [verdict.shown for verdict in judgment.verdicts] == ["AB", "BA"]
+    assert said.stderr == ""
+    explained = run(*judged("decided"), "--question", "2 + 2?", "--a", "4", "--b", "5", "--explain")
+    assert "shown in the other order: its A is your B" in explained.stdout
+    missing = run(*judged("decided"), "--question", "2 + 2?", "--a", f"@{tmp_path / 'none.txt'}", "--b", "5")
+    assert (missing.returncode, missing.stderr) == (
+        2,
+        f"error: --a @{tmp_path / 'none.txt'}: No such file or directory\n",
+    )
+
+
+def test_a_file_with_a_summary_and_a_record_of_the_run(run: Run, tmp_path: Path) -> None:
+    same = {"question": "Hi", "a": "Hello", "b": "Hello", "label": "tie"}
+    path = pairs_file(tmp_path, GOOD, same, GOOD | {"b": "", "label": "B"})
+    out = tmp_path / "out" / "judgments.jsonl"
+    said = run(*judged("always_a"), path, "--out", out)
+    assert said.returncode == 0, said.stderr
+    judgments = [Judgment.model_validate_json(line) for line in out.read_text().splitlines()]
+    assert [judgment.winner for judgment in judgments] == ["tie", "tie", "tie"]
+    record = json.loads((out.parent / "run.json").read_text())
+    summary = record["summary"]
+    assert json.loads(said.stdout) == summary
+    assert {name: summary[name] for name in ("pairs", "identical", "empty", "readings", "forced", "unreadable")} == {
+        "pairs": 3, "identical": 1, "empty": 1, "readings": 4, "forced": 0, "unreadable": 0,
+    }  # fmt: skip
+    assert summary["winners"] == {"tie": 3}
+    assert (summary["labelled"], summary["right"]) == (3, 1)
+    assert summary["accuracy"]["share"] == pytest.approx(1 / 3)
+    assert (summary["both_orders_read"], summary["position_consistent"]) == (2, 0)
+    assert record["sampling"] == {
+        "max_tokens": 4096,
+        "temperature": 0.0,
+        "top_p": None,
+        "seed": None,
+        "stop": ["</answer>"],
+    }
+    assert (record["model"], record["prompt"], record["orders"], record["votes"], record["seed"]) == (
+        "fake",
+        "cor",
+        "both",
+        1,
+        0,
+    )
+    assert all(len(record[name]) == 64 for name in ("prompt_sha256", "data_sha256"))
+    assert "both orders agree  0.0% [0.0%, 65.8%] of 2" in said.stderr
+    assert "agrees with label  33.3%" in said.stderr
+
+
+def test_unreadable_verdicts_are_counted_and_never_guessed(run: Run, tmp_path: Path) -> None:
+    said = run(*judged("mute"), pairs_file(tmp_path, GOOD, GOOD), "--out", tmp_path / "o.jsonl")
+    assert said.returncode == 1
+    assert "error: no verdict could be read (no_answer)" in said.stderr
+    summary = json.loads(said.stdout)
+    assert (summary["winners"], summary["unreadable"], summary["right"]) == ({"none": 2}, 4, 0)
+    assert [json.loads(line)["winner"] for line in (tmp_path / "o.jsonl").read_text().splitlines()] == [None, None]
+
+
+def test_names_of_fields_can_be_mapped(run: Run, tmp_path: Path) -> None:
+    path = pairs_file(tmp_path, {"prompt": "2 + 2?", "chosen": "4", "rejected": "5", "source": "x"})
+    fields = [part for field in ("question=prompt", "a=chosen", "b=rejected") for part in ("--field", field)]
+    said = run(*judged("decided"), path, *fields)
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["pair_id"] == "1"
+    wrong = run(*judged("decided"), path, "--field", "query=prompt")
+    assert wrong.returncode == 2
+    assert "--field query=prompt: write OURS=THEIRS, as in question=prompt; ours are question, a, b, id" in wrong.stderr
+
+
+def test_bad_lines_stop_the_run_before_any_work_or_are_listed(run: Run, tmp_path: Path) -> None:
+    path = pairs_file(tmp_path, GOOD, '{"question": "cut', {"question": "no answers"})
+    stopped = run(*judged("decided"), path, "--out", tmp_path / "o.jsonl")
+    assert stopped.returncode == 1
+    assert f"error: {path}:2: not a whole JSON object" in stopped.stderr
+    assert "(and 1 more bad lines); nothing was judged" in stopped.stderr
+    assert not (tmp_path / "o.jsonl").exists()
+    skipped = run(*judged("decided"), path, "--skip-bad", "--out", tmp_path / "o.jsonl")
+    assert skipped.returncode == 0
+    assert "bad lines skipped  2" in skipped.stderr
+    assert [line.split(":")[1] for line in json.loads(skipped.stdout)["skipped_lines"]] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["judge", "none.jsonl", "--model", "fake:tests.replies:decided"], 2, "none.jsonl: No such file or directory"),
+        (["judge", "--model", "fake:tests.replies:decided"], 2, "give a file of pairs, or --question, --a and --b"),
+        (["judge", "p.jsonl"], 2, "--model is missing"),
+        (["judge", "p.jsonl", "--model", "lama_cpp:m.gguf"], 2, "unknown backend 'lama_cpp'"),
+        (["judge", "p.jsonl", "--model", "lama_cpp:m.gguf"], 2, "did you mean llama_cpp:m.gguf?"),
+        (["judge", "p.jsonl", "--model", "llama_cpp:"], 2, "'llama_cpp:' does not say which model"),
+        (["judge", "p.jsonl", "--model", "llama_cpp:none.gguf"], 2, "none.gguf: No such file or directory"),
+        (["judge", "p.jsonl", "--model", "fake:tests.replies:none"], 2, "fake:tests.replies:none: give it as"),
+        (judged("decided", "p.jsonl", "--votes", 8, "--temperature", 0), 2, "8 votes at temperature 0 would be"),
+        (judged("decided", "p.jsonl", "--votes", 0), 2, "votes must be more than 0, not 0"),
+        (judged("decided", "p.jsonl", "--orders", "all"), 2, "orders is one of 'both', 'given', 'random', not 'all'"),
+        (judged("decided", "p.jsonl", "--prompt", "corr"), 2, "there is no prompt 'corr'; did you mean 'cor'?"),
+        (judged("decided", "p.jsonl", "--prompt", "published"), 2, "run `rmr1 prompts pull`"),
+        (judged("decided", "p.jsonl", "--max-tokens", 0), 2, "sampling.max_tokens: Input should be greater"),
+        (judged("decided", "p.jsonl", "--out", "/proc/none/o.jsonl"), 2, "--out /proc/none/o.jsonl: cannot be written"),
+        (judged("decided", "p.jsonl", "--store", "/proc/none/s.db"), 1, "unable to open database file"),
+        (judged("decided", "p.jsonl", "--max-tokens-total", 10), 1, "tokens are spent of max_tokens_total=10"),
+        (judged("decided", "p.jsonl", "--question", "Q"), 2, "not both"),
+        (["store", "ls", "none.db"], 1, "none.db: no such store"),
+        (["store", "prune", "none.db"], 2, "say what to prune"),
+        (["prompts", "show", "reasonin"], 2, "did you mean 'reasoning'?"),
+        (["judge", "--no-such-flag"], 2, "No such option"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_said_with_its_exit_code(
+    run: Run, tmp_path: Path, arguments: list[object], code: int, message: str
+) -> None:
+    (tmp_path / "p.jsonl").write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | {"question": "3 + 3?"}) + "\n")
+    in_folder = [tmp_path / part if part == "p.jsonl" else part for part in arguments]
+    said = run(*in_folder)
+    assert said.returncode == code, said.stderr
+    assert message in said.stderr.replace("\n", " ")
+    assert "Traceback" not in said.stderr
+
+
+def test_a_disk_that_fills_up_leaves_what_was_done(run: Run, tmp_path: Path) -> None:
+    """The system refuses to let a file grow beyond a limit; the second run goes on without one."""
+    path = pairs_file(tmp_path, *[GOOD | {"question": f"{n}?"} for n in range(500)])
+    out = tmp_path / "o.jsonl"
+
+    def small() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    said = run(*judged("decided"), path, "--out", out, preexec_fn=small)
+    assert said.returncode == 1
+    assert f"error: store {out}.store.db: " in said.stderr or f"error: {out}.part: File too large" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert not out.exists()
+    kept = json.loads(run("store", "ls", f"{out}.store.db").stdout)["completions"]
+    assert 0 < kept < 1000
+    again = run(*judged("decided"), path, "--out", out)
+    assert again.returncode == 0, again.stderr
+    assert len(out.read_text().splitlines()) == 500
+
+
+@pytest.mark.llama_cpp
+def test_real_models_that_cannot_judge(run: Run, tmp_path: Path, gguf: Path) -> None:
+    text = tmp_path / "text.gguf"
+    text.write_text("hello")
+    path = pairs_file(tmp_path, GOOD)
+    refused = run("judge", path, "--model", f"llama_cpp:{text}")
+    assert (refused.returncode, "text.gguf is not a GGUF file" in refused.stderr) == (2, True)
+    long = pairs_file(tmp_path, GOOD | {"a": "word " * 30_000}, GOOD | {"b": "word " * 30_000})
+    said = run("judge", long, "--model", "llama_cpp:smollm2-135m", "--out", tmp_path / "o.jsonl")
+    assert said.returncode == 1
+    assert "(prompt_too_long); every prompt is longer than the model's context" in said.stderr
+    assert json.loads(said.stdout)["failures"] == {"prompt_too_long": 4}
+
+
+def test_models_and_doctor(run: Run) -> None:
+    models = [json.loads(line) for line in run("models").stdout.splitlines()]
+    assert [model["name"] for model in models] == list(MODELS)
+    assert models[1]["memory_gb"] == {"F16": 15.2, "Q8_0": 8.1, "Q4_K_M": 4.6}
+    engines = {row["engine"]: row for row in map(json.loads, run("doctor").stdout.splitlines())}
+    assert engines["fake"]["problem"] is None
+    assert engines["llama_cpp"]["install"] == 'pip install "rmr1_sdk[llama-cpp]"'
+    installed = engines["llama_cpp"]["installed"] is not None
+    assert installed == (engines["llama_cpp"]["problem"] is None)
+
+
+def test_prompts_are_listed_and_shown(run: Run) -> None:
+    assert run("prompts", "ls").stdout.split() == ["cor", "reasoning"]
+    shown = run("prompts", "show", "cor").stdout
+    assert "--- system ---" in shown
+    assert "{answer A}" in shown

@@ -1,0 +1,64 @@
+"""How callers use us, for the type checker: `mypy --strict` reads this file, nobody runs it."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import assert_type
+
+from rmr1_sdk import (
+    Backend,
+    Completion,
+    FakeBackend,
+    Judge,
+    Judgment,
+    Message,
+    Pair,
+    Prompt,
+    Request,
+    Sampling,
+    Store,
+    Verdict,
+    connect,
+    read,
+)
+
+
+def own_backend(backend: Backend) -> Backend:
+    return backend
+
+
+def builds() -> None:
+    Judge("llama_cpp:model.gguf")
+    Judge(connect("llama_cpp:model.gguf", n_ctx=4096), orders="random", votes=8, store=Path("s.db"), timeout_s=60)
+    Judge(FakeBackend(lambda request: Completion(text="")), sampling={"max_tokens": 64}, store=Store("s.db"))
+    Judge(own_backend(FakeBackend(["<answer>[[A]]</answer>"])), sampling=Sampling(temperature=0.7), prompt="cor")
+    Judge("m", orders="neither")  # type: ignore[arg-type]
+    Judge("m", "cor")  # type: ignore[call-arg]  # options are named
+
+
+def pairs() -> list[Pair]:
+    turns = [{"role": "user", "content": "Hi"}]
+    return [
+        Pair(question="Q", a="1", b="2", label="tie", metadata={"any": 1}),
+        Pair(question=turns, a=[Message(role="assistant", content="1")], b="2"),
+        Pair(question="Q", a="1", b="2", label="C"),  # type: ignore[arg-type]
+    ]
+
+
+def compares(judge: Judge) -> None:
+    assert_type(judge.compare("Q", "1", "2"), Judgment)
+    assert_type(judge.compare(pairs()[0]), Judgment)
+    assert_type(judge.compare_many(pairs(), progress=True), Iterator[Judgment])
+    assert_type(judge.compare("Q", "1", "2").verdicts, tuple[Verdict, ...])
+    judge.compare("Q", "1")  # type: ignore[call-overload]
+
+
+async def awaits() -> None:
+    async with Judge("llama_cpp:model.gguf") as judge:
+        assert_type(await judge.acompare("Q", "1", "2"), Judgment)
+        assert_type(judge.acompare_many(pairs()), AsyncIterator[Judgment])
+
+
+def reads() -> None:
+    assert_type(read("<answer>[[A]]</answer>", pair=pairs()[0], shown="BA"), Verdict)
+    assert_type(Prompt(name="mine", user="{blocks}").render(pairs()[0]), tuple[Message, ...])
+    Request(messages=(Message(role="user", content="Q"),), choices=("A", "B"))
