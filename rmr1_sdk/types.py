@@ -181,7 +181,7 @@ class Request(Value):
     """
 
     messages: tuple[Message, ...]
-    sampling: Sampling = Sampling()
+    sampling: Sampling = Field(default_factory=Sampling)
     prefix: str = ""
     choices: tuple[str, ...] = ()
 
@@ -216,7 +216,7 @@ class Completion(Value):
 
     text: str
     stop: Literal["stop", "length", "refused", "too_long"] = "stop"
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
     choice_logprobs: tuple[float, ...] | None = None
     reasoning: str | None = None
     model: str = ""
@@ -265,7 +265,7 @@ class Verdict(Value):
     forced: bool = False
     shown: Shown = "AB"
     text: str = ""
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
 
     @property
     def is_readable(self) -> bool:
@@ -297,7 +297,7 @@ class Judgment(Value):
     verdicts: tuple[Verdict, ...] = ()
     agreement: float | None = None
     position_consistent: bool | None = None
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
     latency_s: float = 0.0
     pair_id: str | None = None
     model: str = ""
