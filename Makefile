@@ -30,6 +30,7 @@ size: $(VENV)/.dev
 perf: $(VENV)/.llama-cpp
 	$(BIN)/python perf/import_time.py
 	$(BIN)/python perf/throughput.py
+	$(BIN)/python perf/reading.py
 
 clean:
 	rm -rf $(VENV) out site

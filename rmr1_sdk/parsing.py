@@ -356,20 +356,27 @@ def _rubric(text: str, tags: Sequence[_Tag]) -> Rubric | None:
 
 
 def _items(lines: Sequence[str]) -> list[_Item]:
-    """Lines as criteria. What is deeper than the first item, or no item itself, belongs to the one above."""
+    """Lines as criteria. What is deeper than the first item, or no item itself, belongs to the one above.
+
+    An item that stands on the line of the tag hides its own depth: the next of its style shows it.
+    """
     items: list[_Item] = []
     level: int | None = None
+    style = ""
     descriptions: list[list[str]] = []
-    for line in lines:
+    for number, line in enumerate(lines):
         bare = line.strip()
         if not bare:
             continue
         depth = len(line) - len(line.lstrip())
         item = _item(bare)
-        belongs = items and ((level is not None and depth > level) or not item.is_marked)
+        if level is None and items and item.is_marked and _style(bare) == style:
+            level = depth
+        belongs = items and (level is None or depth > level or not item.is_marked)
         if not belongs:
             if item.is_marked:
-                level = depth if level is None else level
+                style = style or _style(bare)
+                level = depth if level is None and number else level
                 items.append(item)
                 descriptions.append([item.description] if item.description else [])
             continue
@@ -380,6 +387,11 @@ def _items(lines: Sequence[str]) -> list[_Item]:
         if bare:
             descriptions[-1].append(bare)
     return [item._replace(description=" ".join(parts)) for item, parts in zip(items, descriptions, strict=True)]
+
+
+def _style(line: str) -> str:
+    """How an item begins: with a number, in bold, with a bullet, or with a letter."""
+    return "1" if line[0].isdigit() else "**" if line.startswith("**") else line[0] if not line[0].isalpha() else "a"
 
 
 def _item(line: str) -> _Item:

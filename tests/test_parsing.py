@@ -215,6 +215,11 @@ def test_thinking_is_set_apart() -> None:
             "1. Accuracy (40%): right\nand complete\n2. Style (60%)",
             [("Accuracy", 0.4, "right and complete"), ("Style", 0.6, "")],
         ),
+        ("1. Accuracy (100%)\n   - facts\n   - sources", [("Accuracy", 1.0, "- facts - sources")]),
+        (
+            "\n  1. Accuracy (40%)\n    2 sources\n  2. Style (60%)",
+            [("Accuracy", 0.4, "2 sources"), ("Style", 0.6, "")],
+        ),
         ("", []),
     ],
 )
@@ -222,6 +227,15 @@ def test_criteria_are_read_however_they_are_written(lines: str, expected: list[t
     rubric = read(f"<rubric>\n{lines}\n</rubric>").rubric
     assert rubric
     assert [(c.name, c.weight, c.description) for c in rubric.criteria] == expected
+
+
+def test_an_item_on_the_line_of_the_tag_is_as_deep_as_the_next_of_its_style() -> None:
+    rubric = read("<rubric>1. Accuracy (40%)\n     - facts\n    2. Style (60%)\n      - tone\n  </rubric>").rubric
+    assert rubric
+    assert [(c.name, c.weight, c.description) for c in rubric.criteria] == [
+        ("Accuracy", 0.4, "- facts"),
+        ("Style", 0.6, "- tone"),
+    ]
 
 
 # --- quotes ---
