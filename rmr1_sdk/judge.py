@@ -4,9 +4,9 @@ import asyncio
 import hashlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, overload
@@ -323,7 +323,7 @@ class Judge:
         """Start comparisons a window ahead and yield what to wait for next; closing it cancels the rest."""
         started: deque[Future[Judgment]] = deque()
         tickets = _Tickets() if as_completed else None
-        with _Bar(progress, pairs) as advance:
+        with _bar(progress, pairs) as advance:
             try:
                 for pair in pairs:
                     flight = submit(self._judge(pair))
@@ -525,30 +525,10 @@ class _Tickets:
             ticket.set_result(flight.result())
 
 
-class _Bar:
-    """A progress bar on standard error, or nothing."""
+def _bar(wanted: bool, pairs: object) -> AbstractContextManager[Callable[[], None]]:
+    """A progress bar, or nothing."""
+    if not wanted:
+        return nullcontext(lambda: None)
+    from rmr1_sdk.progress import bar  # late: it brings in rich
 
-    def __init__(self, wanted: bool, pairs: object) -> None:
-        self._wanted = wanted
-        self._total = len(pairs) if isinstance(pairs, Sized) else None
-
-    def __enter__(self) -> Any:  # a callable; rich is imported only where a bar is wanted
-        if not self._wanted:
-            return lambda: None
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._progress = Progress(
-            TextColumn("judging"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        task = self._progress.add_task("", total=self._total)
-        self._progress.start()
-        return lambda: self._progress.advance(task)
-
-    def __exit__(self, *error: object) -> None:
-        if self._wanted:
-            self._progress.stop()
+    return bar(len(pairs) if isinstance(pairs, Sized) else None)

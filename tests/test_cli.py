@@ -45,6 +45,7 @@ def test_one_pair(run: Run, tmp_path: Path) -> None:
     assert said.stderr == ""
     explained = run(*judged("decided"), "--question", "2 + 2?", "--a", "4", "--b", "5", "--explain")
     assert "shown in the other order: its A is your B" in explained.stdout
+    assert "{" not in explained.stdout
     missing = run(*judged("decided"), "--question", "2 + 2?", "--a", f"@{tmp_path / 'none.txt'}", "--b", "5")
     assert (missing.returncode, missing.stderr) == (
         2,

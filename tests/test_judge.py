@@ -419,3 +419,15 @@ def test_a_store_answers_the_second_time(tmp_path: object) -> None:
         assert judge.compare(PAIR) == first
     assert backend.asked == 6
     assert json.loads(first.model_dump_json())["winner"] == "A"
+
+
+def test_progress_shows_a_rate_and_the_time_left(capfd: pytest.CaptureFixture[str]) -> None:
+    pairs = [PAIR.model_copy(update={"question": f"{n}?"}) for n in range(30)]
+    judge = Judge(FakeBackend(prefers("4")))
+    assert len(list(judge.compare_many(pairs, progress=True))) == 30
+    shown = capfd.readouterr().err
+    assert "judging" in shown
+    assert "30/30" in shown
+    assert "pairs/s left 0:00:00" in shown
+    assert len(list(judge.compare_many(iter(pairs), progress=True))) == 30
+    assert "30/?" in capfd.readouterr().err

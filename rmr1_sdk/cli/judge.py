@@ -136,15 +136,11 @@ def judge(
         seed=seed,
     )
     started = time.monotonic()
-    with judge, _Output(out) as output:
+    with judge, _Output(out, as_text=explain or (out is None and sys.stdout.isatty())) as output:
         for judgment in judge.compare_many(pairs, progress=len(pairs) > 1 and sys.stderr.isatty()):
             pair = pairs[summary.pairs]
             summary.add(pair, judgment)
             output.write(judgment)
-            if explain or (out is None and sys.stdout.isatty()):
-                print(
-                    f"== {judgment.pair_id or 'pair'} ({judgment.latency_s:.1f} s)\n{judgment.explain()}\n", flush=True
-                )
         run = _run(judge, orders, votes, seed, data)
     summary.wall_s = time.monotonic() - started
     if out:
@@ -196,11 +192,15 @@ def _mapping(fields: list[str]) -> dict[str, str]:
 
 
 class _Output:
-    """Judgments as JSON lines: into OUT.part, which becomes OUT when all are there; to a pipe without OUT."""
+    """Where judgments go: as lines into OUT.part, which becomes OUT when all are there; to the screen without OUT.
 
-    def __init__(self, out: Path | None) -> None:
+    As text for a person they go to the screen, beside OUT where there is one.
+    """
+
+    def __init__(self, out: Path | None, *, as_text: bool) -> None:
         self._out = out
         self._part = out and Path(f"{out}.part")
+        self._as_text = as_text
 
     def __enter__(self) -> "_Output":
         if self._part:
@@ -212,16 +212,20 @@ class _Output:
         return self
 
     def write(self, judgment: Judgment) -> None:
-        line = judgment.model_dump_json() + "\n"
+        line = judgment.model_dump_json()
+        if self._as_text:
+            name = judgment.pair_id or "pair"
+            print(f"== {name} ({judgment.latency_s:.1f} s)\n{judgment.explain()}\n", flush=True)
+        elif self._part is None:
+            print(line)
         if self._part is None:
-            if not sys.stdout.isatty():
-                sys.stdout.write(line)
             return
         try:
-            self._file.write(line)
+            self._file.write(line + "\n")
             self._file.flush()
         except OSError as error:
-            raise RMR1Error(f"{self._part}: {error.strerror or error}; judgments so far are in the store") from error
+            why = f"{self._part}: {error.strerror or error}"
+            raise RMR1Error(f"{why}; with a store, the same command goes on where this one ended") from error
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._part and self._out:
