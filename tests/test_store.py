@@ -144,12 +144,13 @@ def test_a_full_disk_loses_nothing_that_was_kept(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sqlite3, "connect", small)
     backend = FakeBackend(replies.decided)
     pairs = [Pair(question=f"{n}?", a="1", b="2", id=str(n)) for n in range(200)]
-    done = []
-    with Judge(backend, store=tmp_path / "s.db") as judge, pytest.raises(StoreError, match=r"is full\. Free some"):
-        done += list(judge.compare_many(pairs))
+    with Judge(backend, store=tmp_path / "s.db") as judge:
+        list(judge.compare_many(pairs[:5]))
+        with pytest.raises(StoreError, match=r"is full\. Free some"):
+            list(judge.compare_many(pairs))
     monkeypatch.undo()
     kept = Store(tmp_path / "s.db").ls()[0].completions
-    assert 0 < kept < 400
+    assert 10 <= kept < 400
     asked = backend.asked
     with Judge(backend, store=tmp_path / "s.db") as judge:
         assert len(list(judge.compare_many(pairs))) == 200
@@ -173,12 +174,11 @@ def test_kill_9_costs_only_what_was_in_flight(tmp_path: Path, rmr1: list[str]) -
     subprocess.run(_command(rmr1, pairs, whole), env=settings, check=True, capture_output=True, timeout=100)
 
     settings["ASKED"] = str(tmp_path / "asked-1")
-    killed = subprocess.Popen(_command(rmr1, pairs, out), env=settings)
-    while len(_asked(tmp_path / "asked-1")) < 1500:
-        assert killed.poll() is None
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    with subprocess.Popen(_command(rmr1, pairs, out), env=settings) as killed:
+        while len(_asked(tmp_path / "asked-1")) < 1500:
+            assert killed.poll() is None
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
     assert not out.exists()
     kept = list(Store(f"{out}.store.db").export())
     before = {replies.digest(Request.model_validate(row["request"])) for row in kept}
@@ -203,13 +203,13 @@ def test_ctrl_c_stops_at_once_and_leaves_the_store_whole(tmp_path: Path, rmr1: l
     pairs.write_text("".join(json.dumps({"question": f"{n}?", "a": "1", "b": "2"}) + "\n" for n in range(2000)))
     out = tmp_path / "out.jsonl"
     command = [*rmr1, "judge", str(pairs), "--model", "fake:tests.replies:slow", "--out", str(out)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     store = Path(f"{out}.store.db")
-    while not store.exists() or not Store(store).ls():
-        assert running.poll() is None
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=20)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        while not store.exists() or not Store(store).ls():
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=20)
     assert (running.returncode, said.strip()) == (
         130,
         "interrupted; with a store, the same command goes on where this one ended",
