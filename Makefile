@@ -7,13 +7,16 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 # the parts of llama.cpp for images are not needed, and leaving them out saves minutes of compiling
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 
-.PHONY: demo test check docs size perf clean
+.PHONY: demo test test-engines check docs size perf clean
 
 demo: $(VENV)/.llama-cpp
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev $(VENV)/.llama-cpp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/engines
+
+test-engines: $(VENV)/.dev $(VENV)/.engines
+	$(BIN)/python -m pytest tests/engines
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -46,6 +49,11 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints/dev.txt
 
 $(VENV)/.docs: $(VENV)/.made pyproject.toml constraints/dev.txt
 	$(PIP) -e '.[docs]'
+	touch $@
+
+# the remote engines, and a real server for them to talk to
+$(VENV)/.engines: $(VENV)/.llama-cpp
+	$(PIP) -e '.[openai,anthropic]' 'llama-cpp-python[server]'
 	touch $@
 
 # llama.cpp is compiled here unless pip has a wheel of it: about ten minutes on two cores, once

@@ -1,0 +1,138 @@
+"""Anthropic's Messages API, through the official client.
+
+The API takes no temperature, no top_p and no seed, and tells no probabilities: what is drawn is the
+model's own, votes differ by themselves, and `p_a` comes from counting them.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rmr1_sdk.backends.base import Capabilities, PerProcess
+from rmr1_sdk.backends.remote import CONCURRENCY, Line, find_key, without_secrets
+from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.types import Completion, Request, Usage
+
+if TYPE_CHECKING:
+    from anthropic.types import Message
+
+__all__ = ["Anthropic"]
+
+HOSTED = "https://api.anthropic.com"
+_TIMEOUT_S = 600.0
+_STOPS = {"max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "refused"}
+
+
+class Anthropic:
+    """A model of Anthropic's.
+
+    The system prompt, which all pairs share, is marked for the API's prompt cache. A request's `prefix`
+    becomes the beginning of the answer, where the model supports that.
+
+    Args:
+        model: its name.
+        base_url: None is $ANTHROPIC_BASE_URL, else the hosted API.
+        api_key: None is $ANTHROPIC_API_KEY; a server of your own may need none.
+        concurrency: the most requests in flight; fewer while the server says that it is busy.
+
+    Raises ConfigError when there is no key for the hosted API, and MissingExtraError. Pickles as its
+    arguments.
+    """
+
+    def __init__(
+        self, model: str, *, base_url: str | None = None, api_key: str | None = None, concurrency: int = CONCURRENCY
+    ) -> None:
+        if concurrency < 1:
+            raise ConfigError(f"concurrency must be more than 0, not {concurrency}")
+        self.model = model
+        url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or HOSTED
+        key = find_key(api_key, "ANTHROPIC_API_KEY", local=url != HOSTED)
+        self.identity = f"anthropic:{without_secrets(url)}:{model}"
+        self.capabilities = Capabilities(concurrency=concurrency)
+        self._session = PerProcess(partial(_Session, model, url, key, concurrency))
+
+    async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
+        """Answer one request; `on_text` gets the text in one piece. Choices are not scored."""
+        started = asyncio.get_running_loop().time()
+        completion = await self._session.get().write(request)
+        if on_text and completion.text:
+            on_text(completion.text)
+        latency = asyncio.get_running_loop().time() - started
+        return completion.model_copy(update={"latency_s": round(latency, 4)})
+
+    async def aclose(self) -> None:
+        """Close the connections. The next use opens them again."""
+        if session := self._session.take():
+            await session.client.close()
+
+    def __repr__(self) -> str:
+        return f"Anthropic({self.model!r})"
+
+
+def connect(rest: str, **options: Any) -> Anthropic:
+    """The engine of "anthropic:MODEL"."""
+    return Anthropic(rest, **options)
+
+
+class _Session:
+    """The client in one process."""
+
+    def __init__(self, model: str, url: str, key: str, concurrency: int) -> None:
+        try:
+            import anthropic
+        except ImportError as error:
+            raise MissingExtraError("anthropic", "anthropic") from error
+        self._model = model
+        self.client = anthropic.AsyncAnthropic(api_key=key or "none", base_url=url, max_retries=0, timeout=_TIMEOUT_S)
+        self._bad_request = (anthropic.BadRequestError, anthropic.RequestTooLargeError)
+        self._line = Line(f"anthropic:{model} at {without_secrets(url)}", anthropic.APIError, key, concurrency)
+
+    async def write(self, request: Request) -> Completion:
+        if request.choices:
+            return Completion(text="", model=self._model)
+        sent = self._arguments(request)
+
+        async def once() -> Completion:
+            try:
+                answer: Message = await self.client.messages.create(**sent)
+            except self._bad_request as error:
+                if "too long" not in str(error) and not isinstance(error, self._bad_request[1]):
+                    raise
+                return Completion(text="", stop="too_long", model=self._model)
+            return _completion(answer)
+
+        return await self._line.ask(once)
+
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        sent: dict[str, Any] = {"model": self._model, "max_tokens": request.sampling.max_tokens}
+        system = "\n\n".join(message.content for message in request.messages if message.role == "system")
+        if system:
+            sent["system"] = [{"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}]
+        sent["messages"] = [
+            {"role": "assistant" if message.role == "assistant" else "user", "content": message.content}
+            for message in request.messages
+            if message.role != "system"
+        ]
+        if prefix := request.prefix.rstrip():  # the API refuses white space at its end
+            sent["messages"].append({"role": "assistant", "content": prefix})
+        if request.sampling.stop:
+            sent["stop_sequences"] = list(request.sampling.stop)
+        return sent
+
+
+def _completion(answer: "Message") -> Completion:
+    text = "".join(block.text for block in answer.content if block.type == "text")
+    thinking = "".join(block.thinking for block in answer.content if block.type == "thinking")
+    cached = answer.usage.cache_read_input_tokens or 0
+    read = answer.usage.input_tokens + cached + (answer.usage.cache_creation_input_tokens or 0)
+    return Completion.model_validate(
+        {
+            "text": text + (answer.stop_sequence or ""),
+            "stop": _STOPS.get(answer.stop_reason or "", "stop"),
+            "usage": Usage(prompt_tokens=read, completion_tokens=answer.usage.output_tokens, cached_tokens=cached),
+            "reasoning": thinking or None,
+            "model": answer.model,
+        }
+    )

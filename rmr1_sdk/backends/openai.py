@@ -1,0 +1,277 @@
+"""Every server that speaks OpenAI's chat completions, through the official client.
+
+The hosted API, `vllm serve`, llama-server, Ollama, LM Studio: what one of them refuses is found out
+once, from its own error, and not sent again.
+"""
+
+import asyncio
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rmr1_sdk.backends.base import Capabilities, PerProcess, StopScanner
+from rmr1_sdk.backends.remote import CONCURRENCY, Line, as_dict, find_key, without_secrets
+from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
+from rmr1_sdk.types import Completion, Request, Usage
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion
+
+__all__ = ["OpenAI"]
+
+HOSTED = "https://api.openai.com/v1"
+_TIMEOUT_S = 600.0
+_TOP = 20  # the most that the hosted API gives
+_CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
+_TOO_LONG = re.compile(
+    r"context.{0,20}(length|size|window)|too (long|many tokens)|exceeds? .{0,40}context", re.IGNORECASE
+)
+_REFUSED = ("content_filter", "content_policy_violation")
+_MAY_GO = ("seed", "temperature", "top_p", "stop", "top_logprobs", "logprobs")
+_PROBE = [{"role": "user", "content": "Hi"}]
+
+
+class OpenAI:
+    """A model behind an OpenAI-compatible server.
+
+    Args:
+        model: the name that the server knows it by.
+        base_url: where the server is, as in "http://localhost:8000/v1"; None is $OPENAI_BASE_URL, else
+            the hosted API.
+        api_key: None is $OPENAI_API_KEY; a server of your own may need none.
+        concurrency: the most requests in flight; fewer while the server says that it is busy.
+
+    Raises ConfigError when there is no key for the hosted API, and MissingExtraError. Pickles as its
+    arguments.
+    """
+
+    def __init__(
+        self, model: str, *, base_url: str | None = None, api_key: str | None = None, concurrency: int = CONCURRENCY
+    ) -> None:
+        if concurrency < 1:
+            raise ConfigError(f"concurrency must be more than 0, not {concurrency}")
+        self.model = model
+        url = base_url or os.environ.get("OPENAI_BASE_URL") or HOSTED
+        key = find_key(api_key, "OPENAI_API_KEY", local=url != HOSTED)
+        self.identity = f"openai:{without_secrets(url)}:{model}"
+        # whether it can continue a turn and tell probabilities is found out when that is first asked for
+        self.capabilities = Capabilities(choices=True, prefix=True, seed=True, concurrency=concurrency)
+        self._session = PerProcess(partial(_Session, model, url, key, concurrency))
+
+    async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
+        """Answer one request; `on_text` gets the text in one piece."""
+        session = self._session.get()
+        started = asyncio.get_running_loop().time()
+        completion = await (session.choose(request) if request.choices else session.write(request))
+        if on_text and completion.text:
+            on_text(completion.text)
+        latency = asyncio.get_running_loop().time() - started
+        return completion.model_copy(update={"latency_s": round(latency, 4)})
+
+    async def aclose(self) -> None:
+        """Close the connections. The next use opens them again."""
+        if session := self._session.take():
+            await session.client.close()
+
+    def __repr__(self) -> str:
+        return f"OpenAI({self.model!r})"
+
+
+def connect(rest: str, **options: Any) -> OpenAI:
+    """The engine of "openai:MODEL"."""
+    return OpenAI(rest, **options)
+
+
+class _Session:
+    """The client in one process, and what was found out about its server."""
+
+    def __init__(self, model: str, url: str, key: str, concurrency: int) -> None:
+        try:
+            import openai
+        except ImportError as error:
+            raise MissingExtraError("openai", "openai") from error
+        self._model = model
+        self.client = openai.AsyncOpenAI(api_key=key or "none", base_url=url, max_retries=0, timeout=_TIMEOUT_S)
+        self._bad_request = (openai.BadRequestError, openai.UnprocessableEntityError)
+        self._line = Line(f"openai:{model} at {without_secrets(url)}", openai.APIError, key, concurrency)
+        self._refused: set[str] = set()
+        self._limit = "max_tokens"
+        self._continue: dict[str, bool] = dict(_CONTINUE)
+        self._continues: bool | None = None
+        self._probing = asyncio.Lock()
+
+    # --- asking ---
+
+    async def write(self, request: Request) -> Completion:
+        messages = [message.model_dump() for message in request.messages]
+        if request.prefix:
+            if not await self._can_continue():
+                raise BackendError(f"openai:{self._model}: this server cannot continue a turn, which `prefix` needs")
+            messages.append({"role": "assistant", "content": request.prefix})
+        sampling = request.sampling
+        wanted = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop) or None,
+        }
+        answer = await self._create(messages, sampling.max_tokens, wanted, continues=bool(request.prefix))
+        if isinstance(answer, Completion):
+            return answer
+        completion = _completion(answer, sampling.stop if "stop" not in self._refused else ())
+        if "stop" not in self._refused and _stopped_in_thought(completion, request):
+            self._refused.add("stop")  # its stops reach into thinking: from now on they are found here
+            return await self.write(request)
+        return _cut(completion, request) if sampling.stop else completion
+
+    async def choose(self, request: Request) -> Completion:
+        """The choices' log-probabilities as far as the first token tells them; None where the server cannot."""
+        silent = Completion(text="", model=self._model)
+        if "logprobs" in self._refused or not await self._can_continue():
+            return silent
+        messages = [message.model_dump() for message in request.messages]
+        messages.append({"role": "assistant", "content": request.prefix})
+        wanted = {"temperature": 0.0, "logprobs": True, "top_logprobs": _TOP}
+        answer = await self._create(messages, 1, wanted, continues=True)
+        if isinstance(answer, Completion):
+            return answer
+        told = answer.choices[0].logprobs
+        first = told.content[0].top_logprobs if told and told.content else []
+        if not first:
+            self._refused.add("logprobs")
+            return silent
+        scores = _scores([(entry.token, entry.logprob) for entry in first], request.choices)
+        return silent.model_copy(update={"choice_logprobs": scores, "usage": _usage(answer)})
+
+    async def _create(
+        self, messages: list[dict[str, Any]], limit: int, wanted: dict[str, Any], *, continues: bool = False
+    ) -> "ChatCompletion | Completion":
+        """The server's answer; a Completion where it says that this request is too long or refused."""
+
+        async def once() -> "ChatCompletion | Completion":
+            while True:
+                sent = {
+                    name: value for name, value in wanted.items() if value is not None and name not in self._refused
+                }
+                extra = dict(self._continue) if continues else None
+                sent |= {self._limit: limit}
+                try:
+                    answer: ChatCompletion = await self.client.chat.completions.create(
+                        model=self._model,
+                        messages=messages,  # type: ignore[arg-type]  # plain dicts, as the API takes them
+                        extra_body=extra,
+                        **sent,
+                    )
+                except self._bad_request as error:
+                    if (settled := self._learn(error, sent, extra)) is None:
+                        raise
+                    if isinstance(settled, Completion):
+                        return settled
+                else:
+                    return answer
+
+        return await self._line.ask(once)
+
+    def _learn(self, error: Any, sent: dict[str, Any], extra: dict[str, bool] | None) -> Completion | bool | None:
+        """What a refusal teaches: a Completion, True to ask again without what was refused, None for nothing."""
+        said = f"{error.message} {error.body}"
+        if error.code == "context_length_exceeded" or (_TOO_LONG.search(said) and "max_completion" not in said):
+            return Completion(text="", stop="too_long", model=self._model)
+        if error.code in _REFUSED:
+            return Completion(text="", stop="refused", model=self._model)
+        if "max_tokens" in sent and "max_completion_tokens" in said:
+            self._limit = "max_completion_tokens"
+            return True
+        for name in extra or {}:
+            if name in said:
+                self._continue = {}
+                return True
+        for name in _MAY_GO:
+            if name in sent and (error.param == name or re.search(rf"\b{name}\b", said)):
+                self._refused.add(name)
+                return True
+        return None
+
+    # --- finding out ---
+
+    async def _can_continue(self) -> bool:
+        """Whether a last assistant message is gone on from, found out once.
+
+        Where it is, one more short word is one or two more tokens of prompt. Where it is not, the end of
+        that turn and the beginning of another come on top.
+        """
+        async with self._probing:
+            if self._continues is None:
+                bare = await self._create(_PROBE, 1, {})
+                begun = await self._create([*_PROBE, {"role": "assistant", "content": "x"}], 1, {}, continues=True)
+                counts = [_usage(a).prompt_tokens if not isinstance(a, Completion) else 0 for a in (bare, begun)]
+                self._continues = 0 < counts[0] <= counts[1] <= counts[0] + 2
+            return self._continues
+
+
+def _usage(answer: "ChatCompletion") -> Usage:
+    usage = answer.usage
+    if usage is None:
+        return Usage()
+    details = usage.prompt_tokens_details
+    return Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=(details and details.cached_tokens) or 0,
+    )
+
+
+def _completion(answer: "ChatCompletion", stops: Sequence[str]) -> Completion:
+    choice = answer.choices[0]
+    message = choice.message
+    extra = as_dict(message)
+    text = message.content or ""
+    stop = {"length": "length", "content_filter": "refused"}.get(choice.finish_reason, "stop")
+    if message.refusal:
+        text, stop = message.refusal, "refused"
+    if stop == "stop":
+        text += _taken_stop(text, as_dict(choice).get("stop_reason"), stops)
+    return Completion.model_validate(
+        {
+            "text": text,
+            "stop": stop,
+            "usage": _usage(answer),
+            "reasoning": extra.get("reasoning_content") or extra.get("reasoning") or None,
+            "model": answer.model,
+        }
+    )
+
+
+def _taken_stop(text: str, said: object, stops: Sequence[str]) -> str:
+    """The stop string that a server took off. vLLM names it; else it is the one that closes an open tag."""
+    if isinstance(said, str) and said in stops:
+        return said
+    for stop in stops:
+        opening = stop.replace("</", "<")
+        if stop.startswith("</") and text.rfind(opening) > text.rfind(stop):
+            return stop
+    return ""
+
+
+def _stopped_in_thought(completion: Completion, request: Request) -> bool:
+    text = request.prefix + completion.text
+    return bool(request.sampling.stop) and completion.stop == "stop" and text.rfind("<think>") > text.rfind("</think>")
+
+
+def _cut(completion: Completion, request: Request) -> Completion:
+    """The text up to its first stop string outside thinking, where the server did not stop there itself."""
+    ended = StopScanner(request.sampling.stop, request.prefix).feed(completion.text)
+    return completion if ended is None else completion.model_copy(update={"text": ended, "stop": "stop"})
+
+
+def _scores(first: Sequence[tuple[str, float]], choices: Sequence[str]) -> tuple[float, ...]:
+    """For each choice the probability of the tokens with which it, and no other, may begin."""
+    totals = [0.0] * len(choices)
+    for token, logprob in first:
+        fits = [n for n, choice in enumerate(choices) if token and choice.startswith(token)]
+        if len(fits) == 1:
+            totals[fits[0]] += math.exp(logprob)
+    return tuple(math.log(total) if total > 0 else -math.inf for total in totals)

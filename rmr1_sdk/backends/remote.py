@@ -1,0 +1,197 @@
+"""What all remote engines share: one retry loop, one adaptive window, one way errors are told."""
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from rmr1_sdk.errors import BackendError, ConfigError
+
+__all__ = ["CONCURRENCY", "Line", "Trouble", "Window", "find_key", "without_secrets"]
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+CONCURRENCY = 64
+"""Requests in flight where nothing else is asked for."""
+PATIENCE_S = 600.0
+"""How long one request is tried again before the run ends; with a store, the same call then goes on."""
+_LONGEST_PAUSE_S = 30.0
+_REPORT_EVERY_S = 30.0
+_PASSING = (408, 409, 425, 429)  # besides everything from 500 on
+_OVERLOADED = (429, 503, 529)
+
+
+class Trouble(NamedTuple):
+    """What a server's refusal means. `pause_s` is what it asked to wait, None where it did not say."""
+
+    why: str
+    passes: bool
+    overloaded: bool
+    pause_s: float | None
+
+    @classmethod
+    def of(cls, error: Exception, key: str) -> "Trouble":
+        """An error of the openai or anthropic client; both have the same shape."""
+        status: int | None = getattr(error, "status_code", None)
+        response = getattr(error, "response", None)
+        spent = getattr(error, "code", None) == "insufficient_quota"  # a 429 that no waiting cures
+        cause = f" ({error.__cause__})" if status is None and error.__cause__ else ""
+        return cls(
+            why=f"{type(error).__name__}: {error}{cause}".replace(key, "[key]") if key else f"{error}{cause}",
+            passes=not spent and (status is None or status in _PASSING or status >= 500),
+            overloaded=status in _OVERLOADED,
+            pause_s=_pause(response.headers) if response is not None else None,
+        )
+
+
+def _pause(headers: Mapping[str, str]) -> float | None:
+    """Seconds of Retry-After, which may be a number or a date."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            return max(0.0, float(value) * scale)
+        except ValueError:
+            pass
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        except (ValueError, TypeError):
+            pass
+    return None
+
+
+class Window:
+    """How many requests may be in flight: one more after each success, half after a refusal.
+
+    Of the refusals that come in while the server's pause lasts, the first alone halves it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.limit = most
+        self._flying = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._deaf_until = 0.0
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for a place, first come first served, and hold it."""
+        if self._waiting or self._flying >= self.limit:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():  # the place came as the waiter went
+                    self._leave()
+                raise
+        else:
+            self._flying += 1
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._flying -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._flying < self.limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._flying += 1
+                turn.set_result(None)
+
+    def widen(self) -> None:
+        """After a success."""
+        self.limit = min(self._most, self.limit + 1)
+        self._admit()
+
+    def narrow(self, pause_s: float) -> None:
+        """After a refusal."""
+        now = time.monotonic()
+        if now >= self._deaf_until:
+            self.limit = max(1, self.limit // 2)
+            self._deaf_until = now + pause_s
+
+
+class Line:
+    """A connection to one server in one process: its window, its patience, and what it reports."""
+
+    def __init__(self, name: str, errors: type[Exception], key: str, concurrency: int) -> None:
+        self._name = name
+        self._errors = errors
+        self._key = key
+        self.window = Window(concurrency)
+        self._reported = float("-inf")
+
+    async def ask(self, once: Callable[[], Awaitable[T]]) -> T:
+        """What `once` returns, called again while the trouble is one that passes.
+
+        Raises BackendError for other trouble, and for any that outlasts PATIENCE_S.
+        """
+        until = time.monotonic() + PATIENCE_S
+        attempt = 0
+        while True:
+            async with self.window.place():
+                try:
+                    answer = await once()
+                except self._errors as error:
+                    trouble = Trouble.of(error, self._key)
+                    failed = error
+                else:
+                    self.window.widen()
+                    return answer
+            pause = trouble.pause_s if trouble.pause_s is not None else min(_LONGEST_PAUSE_S, 0.5 * 2**attempt)
+            pause *= random.uniform(1.0, 1.25)  # noqa: S311  # so that those who were refused together do not return together
+            if trouble.overloaded:
+                self.window.narrow(pause)
+            if not trouble.passes or time.monotonic() + pause > until:
+                raise self._failure(trouble, failed)
+            self._report(trouble, attempt)
+            attempt += 1
+            await asyncio.sleep(pause)
+
+    def _failure(self, trouble: Trouble, error: Exception) -> BackendError:
+        failure = BackendError(f"{self._name}: {trouble.why}")
+        hides = not self._key or self._key not in f"{error}{error.__cause__}"
+        failure.__cause__ = error if hides else None
+        failure.__suppress_context__ = True
+        return failure
+
+    def _report(self, trouble: Trouble, attempt: int) -> None:
+        """Say that a server is in trouble; a first refusal for being busy is everyday business."""
+        now = time.monotonic()
+        if (attempt or not trouble.overloaded) and now - self._reported > _REPORT_EVERY_S:
+            self._reported = now
+            _log.warning("%s: %s; trying again for up to %.0f minutes", self._name, trouble.why, PATIENCE_S / 60)
+
+
+def find_key(given: str | None, variable: str, *, local: bool) -> str:
+    """The key given, or that of an environment variable; a server of one's own needs none."""
+    key = given or os.environ.get(variable)
+    if key:
+        return key
+    if local:
+        return ""
+    raise ConfigError(f"no API key: set {variable}")
+
+
+def without_secrets(url: str) -> str:
+    """A URL without user, password and query."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}".rstrip("/")
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """What a client's model holds beyond the fields it knows."""
+    return getattr(value, "model_extra", None) or {}

@@ -1,0 +1,107 @@
+"""Anthropic's Messages API, from a loopback server that follows its wire format."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rmr1_sdk import Judge, Pair
+from rmr1_sdk.backends.anthropic import Anthropic
+from rmr1_sdk.errors import BackendError
+from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.types import Completion, Message, Request, Sampling
+from tests.engines.server import Reply, Server
+
+QUESTION = (Message(role="system", content="Judge."), Message(role="user", content="Which?"))
+A = "<answer>[[A]]</answer>"
+
+
+def message(*content: dict[str, Any], stop: str = "end_turn", sequence: str | None = None, **usage: int) -> Reply:
+    return Reply(
+        {
+            "id": "1", "type": "message", "role": "assistant", "model": "m-1", "content": list(content),
+            "stop_reason": stop, "stop_sequence": sequence, "usage": {"input_tokens": 10, "output_tokens": 5} | usage,
+        }
+    )  # fmt: skip
+
+
+def text(words: str) -> dict[str, str]:
+    return {"type": "text", "text": words}
+
+
+def refusal(status: int, kind: str, words: str) -> Reply:
+    return Reply({"type": "error", "error": {"type": kind, "message": words}}, status=status)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(lambda _: message(text(A))) as server:
+        yield server
+
+
+@pytest.fixture
+def engine(server: Server) -> Iterator[Anthropic]:
+    backend = Anthropic("m", base_url=server.url, api_key="k")
+    yield backend
+    wait(submit(backend.aclose()))
+
+
+def ask(engine: Anthropic, **update: Any) -> Completion:
+    request = Request(messages=QUESTION, sampling=Sampling(max_tokens=64, temperature=0.7, seed=5))
+    return wait(submit(engine.generate(request.model_copy(update=update))))
+
+
+def test_what_is_sent(server: Server, engine: Anthropic) -> None:
+    ask(engine, sampling=Sampling(max_tokens=64, stop=("</answer>",)), prefix="Well, ")
+    assert server.asked[0].path == "/v1/messages"
+    assert server.asked[0].body == {
+        "model": "m",
+        "max_tokens": 64,
+        "system": [{"type": "text", "text": "Judge.", "cache_control": {"type": "ephemeral"}}],
+        "messages": [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": "Well,"}],
+        "stop_sequences": ["</answer>"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (message(text("<answer>[[A]]"), stop="stop_sequence", sequence="</answer>"), (A, "stop", None)),
+        (message(text("cut"), stop="max_tokens"), ("cut", "length", None)),
+        (message(text("cut"), stop="model_context_window_exceeded"), ("cut", "length", None)),
+        (message(stop="refusal"), ("", "refused", None)),
+        (message({"type": "thinking", "thinking": "hm", "signature": "s"}, text(A)), (A, "stop", "hm")),
+        (refusal(400, "invalid_request_error", "prompt is too long: 300000 tokens > 200000"), ("", "too_long", None)),
+        (refusal(413, "request_too_large", "Request exceeds the maximum size"), ("", "too_long", None)),
+    ],
+)  # fmt: skip
+def test_ways_to_end(server: Server, engine: Anthropic, reply: Reply, expected: tuple[str, str, str | None]) -> None:
+    server.behave = lambda _: reply
+    completion = ask(engine)
+    assert (completion.text, completion.stop, completion.reasoning) == expected
+
+
+def test_tokens_of_the_cache_are_counted_as_read(server: Server, engine: Anthropic) -> None:
+    server.behave = lambda _: message(text(A), cache_read_input_tokens=700, cache_creation_input_tokens=40)
+    usage = ask(engine).usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (750, 5, 700)
+
+
+def test_other_refusals_are_errors(server: Server, engine: Anthropic) -> None:
+    server.behave = lambda _: refusal(400, "invalid_request_error", "Prefilling is not supported for this model")
+    with pytest.raises(BackendError, match=r"anthropic:m at http.*Prefilling is not supported"):
+        ask(engine, prefix="Well")
+
+
+def test_a_busy_server_is_asked_again(server: Server, engine: Anthropic) -> None:
+    busy = refusal(529, "overloaded_error", "Overloaded")
+    busy.headers["Retry-After"] = "0.05"
+    server.behave = lambda asked: busy if asked.number < 2 else message(text(A))
+    assert ask(engine).text == A
+    assert len(server.asked) == 3
+
+
+def test_a_judge_counts_votes_where_no_probabilities_are_told(server: Server, engine: Anthropic) -> None:
+    judgment = Judge(engine, votes=3).compare(Pair(question="2 + 2?", a="4", b="5"))
+    assert (judgment.winner, judgment.p_a, len(judgment.verdicts)) == ("tie", 0.5, 6)
+    assert len(server.asked) == 6
