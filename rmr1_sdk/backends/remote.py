@@ -44,8 +44,9 @@ class Trouble(NamedTuple):
         response = getattr(error, "response", None)
         spent = getattr(error, "code", None) == "insufficient_quota"  # a 429 that no waiting cures
         cause = f" ({error.__cause__})" if status is None and error.__cause__ else ""
+        why = f"{type(error).__name__}: {error}{cause}"
         return cls(
-            why=f"{type(error).__name__}: {error}{cause}".replace(key, "[key]") if key else f"{error}{cause}",
+            why=why.replace(key, "[key]") if key else why,
             passes=not spent and (status is None or status in _PASSING or status >= 500),
             overloaded=status in _OVERLOADED,
             pause_s=_pause(response.headers) if response is not None else None,
@@ -70,22 +71,26 @@ def _pause(headers: Mapping[str, str]) -> float | None:
 class Window:
     """How many requests may be in flight: one more after each success, half after a refusal.
 
-    Of the refusals that come in while the server's pause lasts, the first alone halves it.
+    Of the refusals that come in while the server's pause lasts, the first alone halves it. While any
+    request that was refused is not served yet, it grows no further than to what the server was seen to
+    take: those go first, and more would be refused again.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.limit = most
+        self.refused = 0
+        self._fits = most
         self._flying = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._deaf_until = 0.0
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Wait for a place, first come first served, and hold it."""
-        if self._waiting or self._flying >= self.limit:
+    async def place(self, *, first: bool = False) -> AsyncIterator[None]:
+        """Wait for a place, first come first served or before all others, and hold it."""
+        if (self._waiting and not first) or self._flying >= self.limit:
             turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+            self._waiting.insert(0 if first else len(self._waiting), turn)
             try:
                 await turn
             except asyncio.CancelledError:
@@ -112,15 +117,19 @@ class Window:
 
     def widen(self) -> None:
         """After a success."""
-        self.limit = min(self._most, self.limit + 1)
-        self._admit()
+        if self.limit < (self._fits if self.refused else self._most):
+            self.limit += 1
+            self._admit()
 
     def narrow(self, pause_s: float) -> None:
-        """After a refusal."""
+        """After a refusal, which has left its place: what flies now is what the server takes, or more."""
         now = time.monotonic()
-        if now >= self._deaf_until:
-            self.limit = max(1, self.limit // 2)
-            self._deaf_until = now + pause_s
+        if now < self._deaf_until:
+            self._fits = min(self._fits, self._flying)
+            return
+        self.limit = max(1, self.limit // 2)
+        self._fits = self._flying
+        self._deaf_until = now + pause_s
 
 
 class Line:
@@ -139,26 +148,31 @@ class Line:
         Raises BackendError for other trouble, and for any that outlasts PATIENCE_S.
         """
         until = time.monotonic() + PATIENCE_S
-        attempt = 0
-        while True:
-            async with self.window.place():
-                try:
-                    answer = await once()
-                except self._errors as error:
-                    trouble = Trouble.of(error, self._key)
-                    failed = error
-                else:
-                    self.window.widen()
-                    return answer
-            pause = trouble.pause_s if trouble.pause_s is not None else min(_LONGEST_PAUSE_S, 0.5 * 2**attempt)
-            pause *= random.uniform(1.0, 1.25)  # noqa: S311  # so that those who were refused together do not return together
-            if trouble.overloaded:
-                self.window.narrow(pause)
-            if not trouble.passes or time.monotonic() + pause > until:
-                raise self._failure(trouble, failed)
-            self._report(trouble, attempt)
-            attempt += 1
-            await asyncio.sleep(pause)
+        attempt = refused = 0
+        try:
+            while True:
+                async with self.window.place(first=attempt > 0):
+                    try:
+                        answer = await once()
+                    except self._errors as error:
+                        trouble = Trouble.of(error, self._key)
+                        failed = error
+                    else:
+                        self.window.widen()
+                        return answer
+                pause = trouble.pause_s if trouble.pause_s is not None else min(_LONGEST_PAUSE_S, 0.5 * 2**attempt)
+                pause *= random.uniform(1.0, 1.25)  # noqa: S311  # those who were refused together come back apart
+                if trouble.overloaded:
+                    self.window.narrow(pause)
+                    self.window.refused += not refused
+                    refused = 1
+                if not trouble.passes or time.monotonic() + pause > until:
+                    raise self._failure(trouble, failed)
+                self._report(trouble, attempt)
+                attempt += 1
+                await asyncio.sleep(pause)
+        finally:
+            self.window.refused -= refused
 
     def _failure(self, trouble: Trouble, error: Exception) -> BackendError:
         failure = BackendError(f"{self._name}: {trouble.why}")

@@ -117,7 +117,7 @@ def test_newer_models_want_another_name_for_the_limit(talk: tuple[Server, OpenAI
         (chat(None, refusal="I will not."), "I will not.", "refused", None),
         (chat("", finish="content_filter"), "", "refused", None),
         (refused(400, "flagged", code="content_policy_violation"), "", "refused", None),
-        (refused(400, "This model's maximum context length is 8192.", code="context_length_exceeded"), "", "too_long", None),
+        (refused(400, "more than 8192 tokens", code="context_length_exceeded"), "", "too_long", None),
         (refused(400, "the request exceeds the available context size (4096 tokens)"), "", "too_long", None),
         (refused(400, "maximum context length is 4096 tokens. However, you requested 9000"), "", "too_long", None),
     ],
