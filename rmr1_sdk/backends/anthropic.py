@@ -4,15 +4,10 @@ The API takes no temperature, no top_p and no seed, and tells no probabilities: 
 model's own, votes differ by themselves, and `p_a` comes from counting them.
 """
 
-import asyncio
-import os
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rmr1_sdk.backends.base import Capabilities, PerProcess
-from rmr1_sdk.backends.remote import CONCURRENCY, Line, find_key, without_secrets
-from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.backends.base import Capabilities
+from rmr1_sdk.backends.remote import Address, Remote, Session
 from rmr1_sdk.types import Completion, Request, Usage
 
 if TYPE_CHECKING:
@@ -20,12 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Anthropic"]
 
-HOSTED = "https://api.anthropic.com"
 _TIMEOUT_S = 600.0
 _STOPS = {"max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "refused"}
 
 
-class Anthropic:
+class Anthropic(Remote):
     """A model of Anthropic's.
 
     The system prompt, which all pairs share, is marked for the API's prompt cache. A request's `prefix`
@@ -41,34 +35,14 @@ class Anthropic:
     arguments.
     """
 
-    def __init__(
-        self, model: str, *, base_url: str | None = None, api_key: str | None = None, concurrency: int = CONCURRENCY
-    ) -> None:
-        if concurrency < 1:
-            raise ConfigError(f"concurrency must be more than 0, not {concurrency}")
-        self.model = model
-        url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or HOSTED
-        key = find_key(api_key, "ANTHROPIC_API_KEY", local=url != HOSTED)
-        self.identity = f"anthropic:{without_secrets(url)}:{model}"
-        self.capabilities = Capabilities(concurrency=concurrency)
-        self._session = PerProcess(partial(_Session, model, url, key, concurrency))
+    kind = "anthropic"
+    hosted = "https://api.anthropic.com"
+    can = Capabilities()
 
-    async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
-        """Answer one request; `on_text` gets the text in one piece. Choices are not scored."""
-        started = asyncio.get_running_loop().time()
-        completion = await self._session.get().write(request)
-        if on_text and completion.text:
-            on_text(completion.text)
-        latency = asyncio.get_running_loop().time() - started
-        return completion.model_copy(update={"latency_s": round(latency, 4)})
-
-    async def aclose(self) -> None:
-        """Close the connections. The next use opens them again."""
-        if session := self._session.take():
-            await session.client.close()
-
-    def __repr__(self) -> str:
-        return f"Anthropic({self.model!r})"
+    @staticmethod
+    def session(address: Address) -> Session:
+        """What this engine keeps in a process that uses it."""
+        return _Session(address)
 
 
 def connect(rest: str, **options: Any) -> Anthropic:
@@ -79,24 +53,27 @@ def connect(rest: str, **options: Any) -> Anthropic:
 class _Session:
     """The client in one process."""
 
-    def __init__(self, model: str, url: str, key: str, concurrency: int) -> None:
-        try:
-            import anthropic
-        except ImportError as error:
-            raise MissingExtraError("anthropic", "anthropic") from error
-        self._model = model
-        self.client = anthropic.AsyncAnthropic(api_key=key or "none", base_url=url, max_retries=0, timeout=_TIMEOUT_S)
-        self._bad_request = (anthropic.BadRequestError, anthropic.RequestTooLargeError)
-        self._line = Line(f"anthropic:{model} at {without_secrets(url)}", anthropic.APIError, key, concurrency)
+    def __init__(self, address: Address) -> None:
+        import anthropic
 
-    async def write(self, request: Request) -> Completion:
+        self._model = address.model
+        self._client = anthropic.AsyncAnthropic(
+            api_key=address.key or "none", base_url=address.url, max_retries=0, timeout=_TIMEOUT_S
+        )
+        self._bad_request = (anthropic.BadRequestError, anthropic.RequestTooLargeError)
+        self._line = address.line(anthropic.APIError)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def answer(self, request: Request) -> Completion:
         if request.choices:
             return Completion(text="", model=self._model)
         sent = self._arguments(request)
 
         async def once() -> Completion:
             try:
-                answer: Message = await self.client.messages.create(**sent)
+                answer: Message = await self._client.messages.create(**sent)
             except self._bad_request as error:
                 if "too long" not in str(error) and not isinstance(error, self._bad_request[1]):
                     raise

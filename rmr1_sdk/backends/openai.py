@@ -6,15 +6,13 @@ once, from its own error, and not sent again.
 
 import asyncio
 import math
-import os
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rmr1_sdk.backends.base import Capabilities, PerProcess, StopScanner
-from rmr1_sdk.backends.remote import CONCURRENCY, Line, as_dict, find_key, without_secrets
-from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
+from rmr1_sdk.backends.base import Capabilities, StopScanner
+from rmr1_sdk.backends.remote import Address, Remote, Session, as_dict
+from rmr1_sdk.errors import BackendError
 from rmr1_sdk.types import Completion, Request, Usage
 
 if TYPE_CHECKING:
@@ -22,19 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenAI"]
 
-HOSTED = "https://api.openai.com/v1"
 _TIMEOUT_S = 600.0
 _TOP = 20  # the most that the hosted API gives
 _CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 _TOO_LONG = re.compile(
     r"context.{0,20}(length|size|window)|too (long|many tokens)|exceeds? .{0,40}context", re.IGNORECASE
 )
+_CONTEXT = re.compile(r"maximum context length is (\d+)", re.IGNORECASE)
+_READ = re.compile(r"(\d+) (?:input tokens|in the messages|in your prompt)", re.IGNORECASE)
 _REFUSED = ("content_filter", "content_policy_violation")
 _MAY_GO = ("seed", "temperature", "top_p", "stop", "top_logprobs", "logprobs")
 _PROBE = [{"role": "user", "content": "Hi"}]
 
 
-class OpenAI:
+class OpenAI(Remote):
     """A model behind an OpenAI-compatible server.
 
     Args:
@@ -48,36 +47,15 @@ class OpenAI:
     arguments.
     """
 
-    def __init__(
-        self, model: str, *, base_url: str | None = None, api_key: str | None = None, concurrency: int = CONCURRENCY
-    ) -> None:
-        if concurrency < 1:
-            raise ConfigError(f"concurrency must be more than 0, not {concurrency}")
-        self.model = model
-        url = base_url or os.environ.get("OPENAI_BASE_URL") or HOSTED
-        key = find_key(api_key, "OPENAI_API_KEY", local=url != HOSTED)
-        self.identity = f"openai:{without_secrets(url)}:{model}"
-        # whether it can continue a turn and tell probabilities is found out when that is first asked for
-        self.capabilities = Capabilities(choices=True, prefix=True, seed=True, concurrency=concurrency)
-        self._session = PerProcess(partial(_Session, model, url, key, concurrency))
+    kind = "openai"
+    hosted = "https://api.openai.com/v1"
+    # whether it can continue a turn and tell probabilities is found out when that is first asked for
+    can = Capabilities(choices=True, prefix=True, seed=True)
 
-    async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
-        """Answer one request; `on_text` gets the text in one piece."""
-        session = self._session.get()
-        started = asyncio.get_running_loop().time()
-        completion = await (session.choose(request) if request.choices else session.write(request))
-        if on_text and completion.text:
-            on_text(completion.text)
-        latency = asyncio.get_running_loop().time() - started
-        return completion.model_copy(update={"latency_s": round(latency, 4)})
-
-    async def aclose(self) -> None:
-        """Close the connections. The next use opens them again."""
-        if session := self._session.take():
-            await session.client.close()
-
-    def __repr__(self) -> str:
-        return f"OpenAI({self.model!r})"
+    @staticmethod
+    def session(address: Address) -> Session:
+        """What this engine keeps in a process that uses it."""
+        return _Session(address)
 
 
 def connect(rest: str, **options: Any) -> OpenAI:
@@ -88,24 +66,30 @@ def connect(rest: str, **options: Any) -> OpenAI:
 class _Session:
     """The client in one process, and what was found out about its server."""
 
-    def __init__(self, model: str, url: str, key: str, concurrency: int) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            raise MissingExtraError("openai", "openai") from error
-        self._model = model
-        self.client = openai.AsyncOpenAI(api_key=key or "none", base_url=url, max_retries=0, timeout=_TIMEOUT_S)
+    def __init__(self, address: Address) -> None:
+        import openai
+
+        self._model = address.model
+        self._client = openai.AsyncOpenAI(
+            api_key=address.key or "none", base_url=address.url, max_retries=0, timeout=_TIMEOUT_S
+        )
         self._bad_request = (openai.BadRequestError, openai.UnprocessableEntityError)
-        self._line = Line(f"openai:{model} at {without_secrets(url)}", openai.APIError, key, concurrency)
+        self._line = address.line(openai.APIError)
         self._refused: set[str] = set()
         self._limit = "max_tokens"
         self._continue: dict[str, bool] = dict(_CONTINUE)
         self._continues: bool | None = None
         self._probing = asyncio.Lock()
 
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def answer(self, request: Request) -> Completion:
+        return await (self._choose(request) if request.choices else self._write(request))
+
     # --- asking ---
 
-    async def write(self, request: Request) -> Completion:
+    async def _write(self, request: Request) -> Completion:
         messages = [message.model_dump() for message in request.messages]
         if request.prefix:
             if not await self._can_continue():
@@ -124,10 +108,10 @@ class _Session:
         completion = _completion(answer, sampling.stop if "stop" not in self._refused else ())
         if "stop" not in self._refused and _stopped_in_thought(completion, request):
             self._refused.add("stop")  # its stops reach into thinking: from now on they are found here
-            return await self.write(request)
+            return await self._write(request)
         return _cut(completion, request) if sampling.stop else completion
 
-    async def choose(self, request: Request) -> Completion:
+    async def _choose(self, request: Request) -> Completion:
         """The choices' log-probabilities as far as the first token tells them; None where the server cannot."""
         silent = Completion(text="", model=self._model)
         if "logprobs" in self._refused or not await self._can_continue():
@@ -135,9 +119,9 @@ class _Session:
         messages = [message.model_dump() for message in request.messages]
         messages.append({"role": "assistant", "content": request.prefix})
         wanted = {"temperature": 0.0, "logprobs": True, "top_logprobs": _TOP}
-        answer = await self._create(messages, 1, wanted, continues=True)
+        answer = await self._create(messages, 1, wanted, continues=True, must=False)
         if isinstance(answer, Completion):
-            return answer
+            return silent
         told = answer.choices[0].logprobs
         first = told.content[0].top_logprobs if told and told.content else []
         if not first:
@@ -147,53 +131,70 @@ class _Session:
         return silent.model_copy(update={"choice_logprobs": scores, "usage": _usage(answer)})
 
     async def _create(
-        self, messages: list[dict[str, Any]], limit: int, wanted: dict[str, Any], *, continues: bool = False
+        self,
+        messages: list[dict[str, Any]],
+        limit: int,
+        wanted: dict[str, Any],
+        *,
+        continues: bool = False,
+        must: bool = True,
     ) -> "ChatCompletion | Completion":
-        """The server's answer; a Completion where it says that this request is too long or refused."""
+        """The server's answer; a Completion where it says that this request is too long or refused.
+
+        A request that it does not understand, and that need not be answered, is refused too.
+        """
+        room = limit
 
         async def once() -> "ChatCompletion | Completion":
+            nonlocal room
             while True:
                 sent = {
                     name: value for name, value in wanted.items() if value is not None and name not in self._refused
                 }
+                sent |= {self._limit: room}
                 extra = dict(self._continue) if continues else None
-                sent |= {self._limit: limit}
                 try:
-                    answer: ChatCompletion = await self.client.chat.completions.create(
+                    answer: ChatCompletion = await self._client.chat.completions.create(
                         model=self._model,
                         messages=messages,  # type: ignore[arg-type]  # plain dicts, as the API takes them
                         extra_body=extra,
                         **sent,
                     )
                 except self._bad_request as error:
-                    if (settled := self._learn(error, sent, extra)) is None:
-                        raise
-                    if isinstance(settled, Completion):
+                    if settled := self._settled(error, room):
                         return settled
+                    if (left := _room(error, room)) is not None:
+                        room = left
+                    elif not self._learn(error, {**sent, **(extra or {})}):
+                        if must:
+                            raise
+                        return Completion(text="", stop="refused", model=self._model)
                 else:
                     return answer
 
         return await self._line.ask(once)
 
-    def _learn(self, error: Any, sent: dict[str, Any], extra: dict[str, bool] | None) -> Completion | bool | None:
-        """What a refusal teaches: a Completion, True to ask again without what was refused, None for nothing."""
-        said = f"{error.message} {error.body}"
-        if error.code == "context_length_exceeded" or (_TOO_LONG.search(said) and "max_completion" not in said):
-            return Completion(text="", stop="too_long", model=self._model)
+    def _settled(self, error: Any, room: int) -> Completion | None:
+        """What an error says about this request alone, as a value."""
         if error.code in _REFUSED:
             return Completion(text="", stop="refused", model=self._model)
+        too_long = error.code == "context_length_exceeded" or _TOO_LONG.search(str(error))
+        if too_long and _room(error, room) is None:
+            return Completion(text="", stop="too_long", model=self._model)
+        return None
+
+    def _learn(self, error: Any, sent: Mapping[str, object]) -> bool:
+        """Whether an error names something that was sent and need not be; it is not sent again."""
+        said = f"{error.param} {error}"
         if "max_tokens" in sent and "max_completion_tokens" in said:
             self._limit = "max_completion_tokens"
             return True
-        for name in extra or {}:
-            if name in said:
-                self._continue = {}
-                return True
-        for name in _MAY_GO:
-            if name in sent and (error.param == name or re.search(rf"\b{name}\b", said)):
+        for name in (*_CONTINUE, *_MAY_GO):
+            if name in sent and re.search(rf"\b{name}\b", said):
                 self._refused.add(name)
+                self._continue = {} if name in _CONTINUE else self._continue
                 return True
-        return None
+        return False
 
     # --- finding out ---
 
@@ -205,11 +206,22 @@ class _Session:
         """
         async with self._probing:
             if self._continues is None:
-                bare = await self._create(_PROBE, 1, {})
-                begun = await self._create([*_PROBE, {"role": "assistant", "content": "x"}], 1, {}, continues=True)
-                counts = [_usage(a).prompt_tokens if not isinstance(a, Completion) else 0 for a in (bare, begun)]
-                self._continues = 0 < counts[0] <= counts[1] <= counts[0] + 2
+                bare = await self._prompt_tokens(_PROBE)
+                begun = await self._prompt_tokens([*_PROBE, {"role": "assistant", "content": "x"}])
+                self._continues = 0 < bare <= begun <= bare + 2
             return self._continues
+
+    async def _prompt_tokens(self, messages: list[dict[str, Any]]) -> int:
+        """What the server charges for reading these; 0 where it does not answer such a request."""
+        answer = await self._create(messages, 1, {}, continues=len(messages) > 1, must=False)
+        return 0 if isinstance(answer, Completion) else _usage(answer).prompt_tokens
+
+
+def _room(error: object, asked: int) -> int | None:
+    """Tokens left for the answer where an error tells context and prompt, and that is fewer than were asked for."""
+    context, read = _CONTEXT.search(str(error)), _READ.search(str(error))
+    room = int(context[1]) - int(read[1]) if context and read else 0
+    return room if 0 < room < asked else None
 
 
 def _usage(answer: "ChatCompletion") -> Usage:

@@ -8,13 +8,18 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from rmr1_sdk.errors import BackendError, ConfigError
+from rmr1_sdk.backends.base import Capabilities, PerProcess
+from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
+from rmr1_sdk.types import Completion, Request
 
-__all__ = ["CONCURRENCY", "Line", "Trouble", "Window", "find_key", "without_secrets"]
+__all__ = ["CONCURRENCY", "Address", "Line", "Remote", "Session", "Trouble", "Window", "as_dict", "without_secrets"]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -189,14 +194,81 @@ class Line:
             _log.warning("%s: %s; trying again for up to %.0f minutes", self._name, trouble.why, PATIENCE_S / 60)
 
 
-def find_key(given: str | None, variable: str, *, local: bool) -> str:
-    """The key given, or that of an environment variable; a server of one's own needs none."""
-    key = given or os.environ.get(variable)
-    if key:
-        return key
-    if local:
-        return ""
-    raise ConfigError(f"no API key: set {variable}")
+@dataclass(frozen=True)
+class Address:
+    """A model on a server, and the key that opens it. The key is in no repr."""
+
+    kind: str
+    model: str
+    url: str
+    key: str = field(repr=False)
+    concurrency: int = CONCURRENCY
+
+    @property
+    def name(self) -> str:
+        """What errors and reports call it."""
+        return f"{self.kind}:{self.model} at {without_secrets(self.url)}"
+
+    def line(self, errors: type[Exception]) -> Line:
+        """A line to it, for a client that raises these errors."""
+        return Line(self.name, errors, self.key, self.concurrency)
+
+
+class Session(Protocol):
+    """What a leaf keeps in one process: its client, and what it found out."""
+
+    async def answer(self, request: Request) -> Completion:
+        """Answer one request."""
+
+    async def close(self) -> None:
+        """Close the client."""
+
+
+class Remote:
+    """A model behind an HTTP API: what its leaves have in common."""
+
+    kind: ClassVar[str]
+    hosted: ClassVar[str]
+    can: ClassVar[Capabilities]
+
+    @staticmethod
+    def session(address: Address) -> Session:
+        """What the leaf keeps in a process that uses it."""
+        raise NotImplementedError
+
+    def __init__(
+        self, model: str, *, base_url: str | None = None, api_key: str | None = None, concurrency: int = CONCURRENCY
+    ) -> None:
+        if concurrency < 1:
+            raise ConfigError(f"concurrency must be more than 0, not {concurrency}")
+        if find_spec(self.kind) is None:  # the client's package, the extra and the kind have one name
+            raise MissingExtraError(self.kind, self.kind)
+        variable = f"{self.kind.upper()}_API_KEY"
+        url = base_url or os.environ.get(f"{self.kind.upper()}_BASE_URL") or self.hosted
+        key = api_key or os.environ.get(variable, "")
+        if not key and url == self.hosted:
+            raise ConfigError(f"no API key: set {variable}")
+        self.model = model
+        self.identity = f"{self.kind}:{without_secrets(url)}:{model}"
+        self.capabilities = self.can.model_copy(update={"concurrency": concurrency})
+        address = Address(self.kind, model, url, key, concurrency)
+        self._session: PerProcess[Session] = PerProcess(partial(type(self).session, address))
+
+    async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
+        """Answer one request; `on_text` gets the text in one piece."""
+        started = time.monotonic()
+        completion = await self._session.get().answer(request)
+        if on_text and completion.text:
+            on_text(completion.text)
+        return completion.model_copy(update={"latency_s": round(time.monotonic() - started, 4)})
+
+    async def aclose(self) -> None:
+        """Close the connections. The next use opens them again."""
+        if session := self._session.take():
+            await session.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r})"
 
 
 def without_secrets(url: str) -> str:

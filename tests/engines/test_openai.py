@@ -109,6 +109,32 @@ def test_newer_models_want_another_name_for_the_limit(talk: tuple[Server, OpenAI
 
 
 @pytest.mark.parametrize(
+    "message",
+    [
+        "'max_tokens' or 'max_completion_tokens' is too large: 64. This model's maximum context length is 1000 tokens "
+        "and your request has 980 input tokens (64 > 1000 - 980).",
+        "This model's maximum context length is 1000 tokens. However, you requested 64 output tokens and your prompt "
+        "contains at least 980 input tokens, for a total of at least 1044 tokens.",
+        "This model's maximum context length is 1000 tokens. However, you requested 1044 tokens (980 in the messages, "
+        "64 in the completion).",
+    ],
+)
+def test_an_answer_gets_the_room_that_the_prompt_leaves(talk: tuple[Server, OpenAI, Talk], message: str) -> None:
+    server, _, say = talk
+    server.behave = lambda asked: refused(400, message) if asked.body["max_tokens"] > 20 else chat(A)
+    assert say().text == A
+    assert [body["max_tokens"] for body in bodies(server)] == [64, 20]
+
+
+def test_a_server_that_answers_no_request_of_one_token_can_still_judge(talk: tuple[Server, OpenAI, Talk]) -> None:
+    server, backend, _ = talk
+    message = "Could not finish the message because the output limit was reached."
+    server.behave = lambda asked: refused(400, message) if asked.body["max_tokens"] == 1 else chat(A)
+    judgment = Judge(backend).compare(PAIR)
+    assert (judgment.winner, judgment.p_a, judgment.failure) == ("tie", 0.5, None)
+
+
+@pytest.mark.parametrize(
     ("reply", "text", "stop", "reasoning"),
     [
         (chat("cut", finish="length"), "cut", "length", None),
