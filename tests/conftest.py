@@ -1,13 +1,18 @@
 """What several tests share."""
 
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.models import find_gguf
+
+settings.register_profile("here", deadline=None)  # no test looks at a clock
+settings.load_profile("here")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -41,3 +46,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def rmr1() -> list[str]:
     """The `rmr1` command of this environment, to be run as a process of its own."""
     return [sys.executable, "-c", "from rmr1_sdk.cli import main; main()"]
+
+
+def heed_ctrl_c() -> None:
+    """For a process about to start: what was begun in a shell's background is begun with Ctrl-C switched off."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

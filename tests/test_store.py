@@ -17,6 +17,7 @@ from rmr1_sdk import FakeBackend, Judge, Pair, Store, StoreError
 from rmr1_sdk.store import request_key
 from rmr1_sdk.types import Completion, Message, Request, Sampling
 from tests import replies
+from tests.conftest import heed_ctrl_c
 
 T = TypeVar("T")
 
@@ -204,7 +205,7 @@ def test_ctrl_c_stops_at_once_and_leaves_the_store_whole(tmp_path: Path, rmr1: l
     out = tmp_path / "out.jsonl"
     command = [*rmr1, "judge", str(pairs), "--model", "fake:tests.replies:slow", "--out", str(out)]
     store = Path(f"{out}.store.db")
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) as running:
         while not store.exists() or not Store(store).ls():
             assert running.poll() is None
             time.sleep(0.05)
