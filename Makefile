@@ -51,9 +51,9 @@ $(VENV)/.docs: $(VENV)/.made pyproject.toml constraints/dev.txt
 	$(PIP) -e '.[docs]'
 	touch $@
 
-# the remote engines, and a real server for them to talk to
+# all other engines that install everywhere, and a real server for the remote ones to talk to
 $(VENV)/.engines: $(VENV)/.llama-cpp
-	$(PIP) -e '.[openai,anthropic]' 'llama-cpp-python[server]'
+	$(PIP) -e '.[openai,anthropic,transformers]' 'llama-cpp-python[server]' gguf peft
 	touch $@
 
 # llama.cpp is compiled here unless pip has a wheel of it: about ten minutes on two cores, once

@@ -23,12 +23,13 @@ BACKENDS = {
     "fake": Engine("rmr1_sdk.backends.fake"),
     "llama_cpp": Engine("rmr1_sdk.backends.llama_cpp", ("llama_cpp", "jinja2", "psutil"), "llama-cpp"),
     "openai": Engine("rmr1_sdk.backends.openai", ("openai",), "openai"),
+    "transformers": Engine("rmr1_sdk.backends.transformers", ("transformers", "torch", "jinja2"), "transformers"),
 }
 """The engines by the name that comes before the colon."""
 
 
 def connect(spec: str, **options: Any) -> Backend:
-    """The engine for "llama_cpp:FILE.gguf", "openai:MODEL", "anthropic:MODEL" or "fake:module:function".
+    """The engine for "llama_cpp:FILE.gguf", "openai:MODEL", "transformers:FOLDER" and so on: the keys of BACKENDS.
 
     `options` go to the engine. Raises ConfigError for an unknown engine or one that cannot be built.
     """

@@ -1,13 +1,31 @@
 """The contract of an engine, and what all engines share."""
 
+import hashlib
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
+from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.loop import PerProcess
 from rmr1_sdk.types import Completion, Request, Value
 
-__all__ = ["Backend", "Capabilities", "PerProcess", "StopScanner"]
+__all__ = [
+    "RESERVE",
+    "Backend",
+    "Capabilities",
+    "PerProcess",
+    "StopScanner",
+    "common_prefix",
+    "fingerprint",
+    "opens_thought",
+    "recorded_prompt",
+]
+
+
+RESERVE = 64
+"""Tokens kept free after a completion, so that its verdict can still be forced."""
 
 
 class Capabilities(Value):
@@ -94,3 +112,48 @@ class StopScanner:
             self._scanned = max(self._scanned, len(self._text) - self._reach + 1)
             return None
         return None
+
+
+def common_prefix(texts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all of these begin with.
+
+    Tokenisers merge characters across the border of a prefix and a choice. So choices are scored as whole
+    texts, from the first token in which they, or the prefix alone, differ.
+    """
+    n = 0
+    for tokens in zip(*texts, strict=False):
+        if len(set(tokens)) > 1:
+            break
+        n += 1
+    return n
+
+
+def opens_thought(rendered: str) -> str:
+    """What a rendered prompt leaves open for a StopScanner: "<think>", or nothing."""
+    return "<think>" if rendered.rstrip().endswith("<think>") else ""
+
+
+def recorded_prompt(folder: Path) -> str | None:
+    """The prompt that a checkpoint's rmr1.json names. Raises ConfigError where that file is of another form."""
+    file = folder / "rmr1.json"
+    if not file.is_file():
+        return None
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["prompt"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f'{file}: not of the form {{"prompt": "NAME"}} ({error!r})') from error
+
+
+def fingerprint(*files: Path) -> str:
+    """SHA-256 of each file's size, its first 16 MiB and 256 blocks spread over the rest, as 32 hex digits."""
+    head, block, blocks = 16 * 2**20, 2**16, 256
+    digest = hashlib.sha256()
+    for path in files:
+        size = path.stat().st_size
+        digest.update(str(size).encode())
+        with path.open("rb") as file:
+            digest.update(file.read(head))
+            for n in range(blocks if size > head else 0):
+                file.seek(max(head, size - block) if n == blocks - 1 else head + (size - head) * n // blocks)
+                digest.update(file.read(block))
+    return digest.hexdigest()[:32]

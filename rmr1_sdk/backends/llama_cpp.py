@@ -11,8 +11,6 @@ that begin at multiples of _CHUNK, and text is written after whole chunks only.
 
 import asyncio
 import codecs
-import hashlib
-import json
 import logging
 import os
 import threading
@@ -26,7 +24,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rmr1_sdk.backends.base import Capabilities, PerProcess, StopScanner
+from rmr1_sdk.backends.base import (
+    RESERVE,
+    Capabilities,
+    PerProcess,
+    StopScanner,
+    common_prefix,
+    fingerprint,
+    opens_thought,
+    recorded_prompt,
+)
 from rmr1_sdk.backends.chat import render_chat
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
 from rmr1_sdk.models import find_gguf
@@ -38,8 +45,6 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_CONTEXT = 8192
 """Tokens of context where the model was trained with more and nothing else is asked for."""
-RESERVE = 64
-"""Tokens kept free after a completion, so that its verdict can still be forced."""
 _SLOTS = 2  # both orders of a pair
 _CHUNK = 64
 
@@ -72,7 +77,7 @@ class LlamaCpp:
     def identity(self) -> str:
         """Name, fingerprint of the file (which holds the chat template), and context length asked for."""
         if self._identity is None:
-            self._identity = f"llama_cpp:{self._path.name}:{_fingerprint(self._path)}:n_ctx={self._n_ctx or 'default'}"
+            self._identity = f"llama_cpp:{self._path.name}:{fingerprint(self._path)}:n_ctx={self._n_ctx or 'default'}"
         return self._identity
 
     @property
@@ -121,19 +126,6 @@ def _check_memory(path: Path, weights: int, cache: int, free: int) -> None:
             sizes += f" and {cache / 1e9:.1f} GB of cache"
         advice = "take a smaller file or quantisation, or give a smaller n_ctx"
         raise BackendError(f"{path} needs {sizes}, and {free / 1e9:.1f} GB of memory are free; {advice}")
-
-
-def _fingerprint(path: Path) -> str:
-    """SHA-256 of the size, the first 16 MiB (metadata, template, vocabulary) and 256 blocks spread over the rest."""
-    head, block, blocks = 16 * 2**20, 2**16, 256
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        digest.update(file.read(head))
-        for n in range(blocks):
-            file.seek(max(head, size - block) if n == blocks - 1 else head + (size - head) * n // blocks)
-            digest.update(file.read(block))
-    return digest.hexdigest()[:32]
 
 
 @dataclass
@@ -253,13 +245,7 @@ class _Loaded:
         buffer = create_string_buffer(256)
         if self._lib.llama_model_meta_val_str(self._model, b"rmr1.prompt", buffer, len(buffer)) > 0:
             return buffer.value.decode("utf-8", "replace")
-        beside = path.with_name("rmr1.json")
-        if not beside.is_file():
-            return None
-        try:
-            return str(json.loads(beside.read_text(encoding="utf-8"))["prompt"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f'{beside}: not of the form {{"prompt": "NAME"}} ({error!r})') from error
+        return recorded_prompt(path.parent)
 
     def free(self) -> None:
         self._lib.llama_batch_free(self._batch)
@@ -304,8 +290,7 @@ class _Loaded:
             return Completion(text="", stop="too_long")
         slot, cached = self._slot_for(tokens, exact=True)
         self._feed(slot, tokens, cancelled)
-        thinks = "<think>" if rendered.rstrip().endswith("<think>") else ""
-        scanner = StopScanner(request.sampling.stop, thinks + request.prefix)
+        scanner = StopScanner(request.sampling.stop, opens_thought(rendered) + request.prefix)
         text, stop = self._sample(
             slot, request.sampling, min(room, request.sampling.max_tokens), scanner, cancelled, tell
         )
@@ -359,16 +344,12 @@ class _Loaded:
         return chain
 
     def choose(self, request: Request, cancelled: threading.Event) -> Completion:
-        """Log-probabilities of whole continuations.
-
-        Tokenisers merge characters across the border of prefix and choice, so each whole text is
-        tokenised and scored from the first token in which they, or the prefix alone, differ.
-        """
+        """Log-probabilities of whole continuations, as `common_prefix` says."""
         begin = self._rendered(request) + request.prefix
         wholes = [self._tokens(begin + choice) for choice in request.choices]
         if max(map(len, wholes)) > self.n_ctx:
             return Completion(text="", stop="too_long")
-        shared = _common([*wholes, self._tokens(begin)])
+        shared = common_prefix([*wholes, self._tokens(begin)])
         slot, cached = self._slot_for(wholes[0][: shared - 1], exact=False)
         scores = []
         for whole in wholes:
@@ -388,7 +369,7 @@ class _Loaded:
         slot whose prompt this one goes on from is taken, else the one used longest ago.
         """
         self._clock += 1
-        shared = {slot.sequence: _common([slot.tokens, tokens]) for slot in self._slots}
+        shared = {slot.sequence: common_prefix([slot.tokens, tokens]) for slot in self._slots}
         slot = max(self._slots, key=lambda s: (0 < s.prompt <= shared[s.sequence], -s.used))
         keep = shared[slot.sequence]
         if exact:
@@ -487,16 +468,6 @@ def _quieten(llama_cpp: Any) -> deque[str]:
 
 def _last(said: Sequence[str]) -> str:
     return said[0] if said else ""
-
-
-def _common(texts: Sequence[Sequence[int]]) -> int:
-    """The length of the longest common prefix."""
-    n = 0
-    for tokens in zip(*texts, strict=False):
-        if len(set(tokens)) > 1:
-            break
-        n += 1
-    return n
 
 
 def _cores() -> int:
