@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,7 @@ class Transformers:
         folder = Path(model).expanduser()
         if folder.exists() and not (folder / "config.json").is_file():
             raise ConfigError(f"{folder} is no checkpoint: there is no config.json in it")
-        self.model = folder.name if folder.is_dir() else str(model)
+        self.model = self._where.name
         self._engine = PerProcess(partial(_Engine, self._where, batch_size))
         self._batch_size = batch_size
         self._identity: str | None = None
@@ -118,6 +118,12 @@ class _Where:
     dtype: str
     adapter: str | None
 
+    @property
+    def name(self) -> str:
+        """The folder's own name, or the whole name on the hub."""
+        folder = Path(self.model).expanduser()
+        return folder.resolve().name if folder.is_dir() else self.model
+
 
 def _digest(model: str) -> str | None:
     """The fingerprint of a folder's files, None where it is a name on the hub."""
@@ -162,6 +168,10 @@ class _Engine:
                 answer.set_exception(error)
 
         self._queue.put(answered)
+        while not answer.done() and self._thread.is_alive():
+            wait([answer], timeout=1.0)
+        if not answer.done():
+            raise BackendError("the engine was closed while it was asked")
         return answer.result()
 
     def close(self) -> None:
@@ -215,9 +225,8 @@ class _Engine:
                 job.future.set_exception(failure)
             return
         latency = round(time.monotonic() - started, 4)
-        name = Path(self._where.model).name
         for job, completion in zip(waiting, completions, strict=True):
-            job.future.set_result(completion.model_copy(update={"model": name, "latency_s": latency}))
+            job.future.set_result(completion.model_copy(update={"model": self._where.name, "latency_s": latency}))
 
 
 class _Loaded:

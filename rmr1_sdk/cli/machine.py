@@ -8,14 +8,19 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
-from typing import Any
+from itertools import combinations
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rmr1_sdk.backends import BACKENDS, Engine
+from rmr1_sdk.backends import BACKENDS, Engine, connect
+from rmr1_sdk.backends.conformance import QUESTIONS, agreement, check
 from rmr1_sdk.cache import cache_folder
+from rmr1_sdk.errors import BackendError
+from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.models import MODELS, PRECISIONS
 from rmr1_sdk.prompts import published
 
@@ -47,8 +52,15 @@ def models() -> None:
     )
 
 
-def doctor() -> None:
+def doctor(
+    conformance: Annotated[
+        list[str], typer.Option(help="Run the conformance checks on this engine, as in llama_cpp:model.gguf.")
+    ] = [],  # noqa: B006  # typer copies it
+) -> None:
     """Which engines are installed, which would run here, and the command that installs each."""
+    if conformance:
+        _conform(conformance)
+        return
     _show(
         [_examine(name, engine) for name, engine in BACKENDS.items()],
         ["engine", "installed", "runs here", "to install"],
@@ -58,6 +70,25 @@ def doctor() -> None:
         texts = "there" if published.load() else "not there; `rmr1 prompts pull` gets them"
         print(f"Python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores")
         print(f"cache {cache_folder()}; texts of the published RM-R1 prompts: {texts}")
+
+
+def _conform(specs: list[str]) -> None:
+    """Each engine's checks, and where there are several, how often two of them write the same."""
+    engines = {spec: connect(spec) for spec in specs}
+    rows = [
+        {"engine": spec, "check": result.name, "outcome": result.outcome, "detail": result.detail}
+        for spec, engine in engines.items()
+        for result in wait(submit(check(engine)))
+    ]
+    for one, two in combinations(engines, 2):
+        share = wait(submit(agreement(engines[one], engines[two])))
+        detail = f"{share:.0%} of {len(QUESTIONS)} texts of 32 tokens at temperature 0"
+        rows.append({"engine": f"{one} and {two}", "check": "write the same", "outcome": "seen", "detail": detail})
+    for engine in engines.values():
+        wait(submit(engine.aclose()))
+    _show(rows, ["engine", "check", "outcome", "detail"], lambda row: list(map(str, row.values())))
+    if failed := sum(row["outcome"] == "failed" for row in rows):
+        raise BackendError(f"{failed} of {len(rows)} checks failed")
 
 
 def _examine(name: str, engine: Engine) -> dict[str, str | None]:
