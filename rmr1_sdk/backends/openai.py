@@ -77,6 +77,7 @@ class _Session:
         self._line = address.line(openai.APIError)
         self._refused: set[str] = set()
         self._limit = "max_tokens"
+        self._names_stops = False
         self._continue: dict[str, bool] = dict(_CONTINUE)
         self._continues: bool | None = None
         self._probing = asyncio.Lock()
@@ -96,16 +97,19 @@ class _Session:
                 raise BackendError(f"openai:{self._model}: this server cannot continue a turn, which `prefix` needs")
             messages.append({"role": "assistant", "content": request.prefix})
         sampling = request.sampling
+        # a stop string that the server takes off and does not name can be put back only where it closes a tag
+        stops = [stop for stop in sampling.stop if self._names_stops or stop.startswith("</")]
         wanted = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": sampling.seed,
-            "stop": list(sampling.stop) or None,
+            "stop": stops or None,
         }
         answer = await self._create(messages, sampling.max_tokens, wanted, continues=bool(request.prefix))
         if isinstance(answer, Completion):
             return answer
-        completion = _completion(answer, sampling.stop if "stop" not in self._refused else ())
+        self._names_stops = "stop_reason" in as_dict(answer.choices[0])
+        completion = _completion(answer, stops if "stop" not in self._refused else ())
         if "stop" not in self._refused and _stopped_in_thought(completion, request):
             self._refused.add("stop")  # its stops reach into thinking: from now on they are found here
             return await self._write(request)

@@ -177,6 +177,20 @@ def test_the_stop_string_belongs_to_the_text(
     assert say(sampling=Sampling(max_tokens=64, stop=("</answer>",))).text == expected
 
 
+def test_stops_that_could_not_be_put_back_are_found_here(talk: tuple[Server, OpenAI, Talk]) -> None:
+    server, _, say = talk
+    server.behave = lambda _: chat("one two three")
+    sampling = Sampling(max_tokens=64, stop=("two", "</answer>"))
+    assert say(sampling=sampling).text == "one two"
+    assert bodies(server)[0]["stop"] == ["</answer>"]
+    reply = chat("one ")
+    reply.body["choices"][0]["stop_reason"] = "two"
+    server.behave = lambda _: reply
+    say(sampling=sampling)
+    assert say(sampling=sampling).text == "one two"
+    assert bodies(server)[2]["stop"] == ["two", "</answer>"]
+
+
 def test_stops_that_reach_into_thinking_are_found_here_instead(talk: tuple[Server, OpenAI, Talk]) -> None:
     server, _, say = talk
     whole = "<think>should it be <answer>[[B]]</answer>? no</think> " + A

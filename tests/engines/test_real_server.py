@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rmr1_sdk import Judge, Pair
+from rmr1_sdk.backends.conformance import check
 from rmr1_sdk.backends.openai import OpenAI
 from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Completion, Message, Request, Sampling
@@ -104,6 +105,17 @@ def test_a_prompt_longer_than_the_context_is_refused(engine: OpenAI) -> None:
 def test_this_server_begins_a_new_turn_and_that_is_found_out(engine: OpenAI) -> None:
     chosen = HELLO.model_copy(update={"prefix": "<answer>[[", "choices": ("A]]", "B]]")})
     assert ask(engine, chosen).choice_logprobs is None
+
+
+def test_it_conforms_but_for_what_the_server_cannot_do(engine: OpenAI) -> None:
+    results = {result.name: result.outcome for result in wait(submit(check(engine)))}
+    left_out = [name for name, outcome in results.items() if outcome == "left out"]
+    assert set(results.values()) == {"ok", "left out"}, results
+    assert left_out == [
+        "goes on with a turn",
+        "choices are probabilities, in any order",
+        "stop strings do not stop its thoughts",
+    ]
 
 
 def test_a_run_outlives_its_server(server: LlamaServer, engine: OpenAI, tmp_path: Path) -> None:

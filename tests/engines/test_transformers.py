@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import BackendError, ConfigError, Judge, Pair, connect
+from rmr1_sdk.backends.conformance import CHECKS, check
 from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.backends.transformers import Transformers
 from rmr1_sdk.loop import submit, wait
@@ -138,6 +139,10 @@ def test_a_judgment_with_probabilities(engine: Transformers) -> None:
     assert judge.prompt.name == "cor"
     assert len(judgment.verdicts) == 2
     assert any(verdict.mass for verdict in judgment.verdicts)
+
+
+def test_it_conforms(engine: Transformers) -> None:
+    assert {result.name: result.outcome for result in wait(submit(check(engine)))} == dict.fromkeys(CHECKS, "ok")
 
 
 def test_an_adapter_changes_answers_and_identity(checkpoint: Path, tmp_path: Path, engine: Transformers) -> None:
