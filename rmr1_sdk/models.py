@@ -52,7 +52,8 @@ def find_gguf(name: str | Path) -> Path:
     model = MODELS.get(str(name))
     if model is None:
         on_hub = _ON_HUB.fullmatch(str(name))
-        return fetch_gguf(on_hub["repo"], on_hub["quant"]) if on_hub else Path(name).expanduser()
+        path = Path(name).expanduser()
+        return fetch_gguf(on_hub["repo"], on_hub["quant"]) if on_hub and not path.exists() else path
     if model.package is None:
         raise ConfigError(
             f"{name} has no GGUF file of its own; convert {model.source}, or name a GGUF file or ORG/REPO:QUANT"

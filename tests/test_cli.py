@@ -1,6 +1,8 @@
 """The `rmr1` command, run as a process of its own."""
 
 import json
+import os
+import pty
 import resource
 import subprocess
 from collections.abc import Callable
@@ -90,6 +92,18 @@ def test_a_file_with_a_summary_and_a_record_of_the_run(run: Run, tmp_path: Path)
     assert "agrees with label  33.3%" in said.stderr
 
 
+def test_a_person_gets_a_table(rmr1: list[str], tmp_path: Path) -> None:
+    path = pairs_file(tmp_path, GOOD | {"id": "first"}, GOOD | {"a": "5"})
+    ours, theirs = pty.openpty()
+    subprocess.run([*rmr1, *map(str, judged("always_a", path))], stdout=theirs, stderr=subprocess.PIPE, check=True)
+    os.close(theirs)
+    table = [line.split() for line in os.read(ours, 100_000).decode().splitlines()]
+    os.close(ours)
+    assert table[0] == ["pair", "winner", "p(A)", "orders", "forced", "seconds"]
+    assert table[1] == ["first", "tie", "0.50", "differ", "0", "0.0"]
+    assert table[2][:4] == ["2", "tie", "0.50", "-"]
+
+
 def test_unreadable_verdicts_are_counted_and_never_guessed(run: Run, tmp_path: Path) -> None:
     said = run(*judged("mute"), pairs_file(tmp_path, GOOD, GOOD), "--out", tmp_path / "o.jsonl")
     assert said.returncode == 1
@@ -169,13 +183,15 @@ def test_a_disk_that_fills_up_leaves_what_was_done(run: Run, tmp_path: Path) -> 
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 
+    store = f"{out}.store.db"
+    assert run(*judged("decided"), path, "--limit", 5, "--store", store).returncode == 0
     said = run(*judged("decided"), path, "--out", out, preexec_fn=small)
     assert said.returncode == 1
-    assert f"error: store {out}.store.db: " in said.stderr or f"error: {out}.part: File too large" in said.stderr
+    assert f"error: store {store}: " in said.stderr or f"error: {out}.part: File too large" in said.stderr
     assert "Traceback" not in said.stderr
     assert not out.exists()
-    kept = json.loads(run("store", "ls", f"{out}.store.db").stdout)["completions"]
-    assert 0 < kept < 1000
+    kept = json.loads(run("store", "ls", store).stdout)["completions"]
+    assert 10 <= kept < 1000
     again = run(*judged("decided"), path, "--out", out)
     assert again.returncode == 0, again.stderr
     assert len(out.read_text().splitlines()) == 500

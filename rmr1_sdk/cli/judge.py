@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -136,7 +136,7 @@ def judge(
         seed=seed,
     )
     started = time.monotonic()
-    with judge, _Output(out, as_text=explain or (out is None and sys.stdout.isatty())) as output:
+    with judge, _Output(out, _form(explain, out, len(pairs))) as output:
         for judgment in judge.compare_many(pairs, progress=len(pairs) > 1 and sys.stderr.isatty()):
             pair = pairs[summary.pairs]
             summary.add(pair, judgment)
@@ -191,16 +191,41 @@ def _mapping(fields: list[str]) -> dict[str, str]:
     return mapping
 
 
+_Form = Callable[[Judgment], str]
+
+
+def _form(explain: bool, out: Path | None, pairs: int) -> _Form | None:
+    """How judgments are printed, None where they are not: in OUT alone they are JSON."""
+    if explain or (out is None and sys.stdout.isatty() and pairs == 1):
+        return lambda judgment: f"== {_name(judgment)} ({judgment.latency_s:.1f} s)\n{judgment.explain()}\n"
+    if out is not None:
+        return None
+    if not sys.stdout.isatty():
+        return Judgment.model_dump_json
+    print(f"{'pair':<24} {'winner':<6} {'p(A)':>5} {'orders':<8} {'forced':>6} {'seconds':>8}")
+    return _row
+
+
+def _row(judgment: Judgment) -> str:
+    """A line of the table for a person; `--explain` has the reasons."""
+    p_a = "-" if judgment.p_a is None else f"{judgment.p_a:.2f}"
+    orders = {True: "agree", False: "differ", None: "-"}[judgment.position_consistent]
+    forced = sum(verdict.forced for verdict in judgment.verdicts)
+    winner = judgment.winner or (judgment.failure.kind if judgment.failure else "none")
+    return f"{_name(judgment):<24.24} {winner:<6} {p_a:>5} {orders:<8} {forced:>6} {judgment.latency_s:>8.1f}"
+
+
+def _name(judgment: Judgment) -> str:
+    return judgment.pair_id or "pair"
+
+
 class _Output:
-    """Where judgments go: as lines into OUT.part, which becomes OUT when all are there; to the screen without OUT.
+    """Where judgments go: into OUT.part, which becomes OUT when all are there, and in some form to the screen."""
 
-    As text for a person they go to the screen, beside OUT where there is one.
-    """
-
-    def __init__(self, out: Path | None, *, as_text: bool) -> None:
+    def __init__(self, out: Path | None, form: _Form | None) -> None:
         self._out = out
         self._part = out and Path(f"{out}.part")
-        self._as_text = as_text
+        self._form = form
 
     def __enter__(self) -> "_Output":
         if self._part:
@@ -212,16 +237,12 @@ class _Output:
         return self
 
     def write(self, judgment: Judgment) -> None:
-        line = judgment.model_dump_json()
-        if self._as_text:
-            name = judgment.pair_id or "pair"
-            print(f"== {name} ({judgment.latency_s:.1f} s)\n{judgment.explain()}\n", flush=True)
-        elif self._part is None:
-            print(line)
+        if self._form:
+            print(self._form(judgment), flush=True)
         if self._part is None:
             return
         try:
-            self._file.write(line + "\n")
+            self._file.write(judgment.model_dump_json() + "\n")
             self._file.flush()
         except OSError as error:
             why = f"{self._part}: {error.strerror or error}"
