@@ -38,6 +38,7 @@ QUESTIONS = (
 )
 """What engines are compared on: short, and of many kinds."""
 
+_EITHER = "Write <answer>[[A]]</answer> or <answer>[[B]]</answer>, as you like."
 _PATIENCE_S = 300.0
 _NEAR = 0.05
 
@@ -190,8 +191,8 @@ async def _continues(backend: Backend) -> str:
 async def _choices(backend: Backend) -> str:
     _needs_prefix(backend)
     choices = ("A]]</answer>", "B]]</answer>")
-    there = await _probabilities(backend, QUESTIONS[0], "<answer>[[", choices)
-    back = await _probabilities(backend, QUESTIONS[0], "<answer>[[", choices[::-1])
+    there = await _probabilities(backend, _EITHER, "<answer>[[", choices)
+    back = await _probabilities(backend, _EITHER, "<answer>[[", choices[::-1])
     _must(all(0 <= p <= 1 for p in there) and sum(there) <= 1 + 1e-6, f"probabilities {there}")
     _must(all(abs(p - q) < _NEAR for p, q in zip(there, back[::-1], strict=True)), f"{there}, the other way {back}")
     return f"A {there[0]:.3f}, B {there[1]:.3f}, together {sum(there):.3f}"
