@@ -15,7 +15,7 @@ from io import BufferedRandom
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from rmr1_sdk.cache import cache_folder
+from rmr1_sdk.cache import cache_folder, made
 from rmr1_sdk.errors import BackendError, ConfigError, DataError
 
 __all__ = ["fetch_gguf"]
@@ -52,7 +52,7 @@ def fetch_gguf(repo: str, quant: str) -> Path:
     if not chosen:
         there = ", ".join(sorted(file.name for file in files)) or "none"
         raise ConfigError(f"{repo} has no GGUF file of quantisation {quant!r}; it has: {there}")
-    needed, free = sum(file.size for file in chosen), shutil.disk_usage(_made(folder)).free
+    needed, free = sum(file.size for file in chosen), shutil.disk_usage(made(folder)).free
     if needed > free:
         raise BackendError(f"{repo}:{quant} is {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {folder}")
     for file in chosen:
@@ -63,16 +63,6 @@ def fetch_gguf(repo: str, quant: str) -> Path:
 def _parts(wanted: re.Pattern[str], name: str) -> int:
     match = wanted.fullmatch(name)
     return int(match["parts"]) if match and match["parts"] else 1
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"{folder}: {error.strerror or error}; set RMR1_CACHE to a folder that can be written"
-        ) from error
-    return folder
 
 
 def _listed(repo: str) -> list[_File]:
@@ -97,9 +87,9 @@ def _listed(repo: str) -> list[_File]:
             for entry in info["siblings"]
             if entry["rfilename"].endswith(".gguf") and ".." not in PurePosixPath(entry["rfilename"]).parts
         ]
+    except ConfigError:
+        raise
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise BackendError(f"the files of {repo} could not be listed: {error!r}") from error
 
 
@@ -110,7 +100,7 @@ def _headers() -> dict[str, str]:
 
 def _download(file: _File, target: Path) -> None:
     """Fetch a file, going on where an earlier call ended; it gets its name when its SHA-256 is right."""
-    _made(target.parent)
+    made(target.parent)
     part = target.with_name(f"{target.name}.part")
     with _alone(part) as out:
         if target.exists():  # another process was quicker

@@ -249,7 +249,7 @@ def _completion(answer: "ChatCompletion", stops: Sequence[str]) -> Completion:
     if message.refusal:
         text, stop = message.refusal, "refused"
     if stop == "stop":
-        text += _taken_stop(text, as_dict(choice).get("stop_reason"), stops)
+        text += _taken_stop(text, as_dict(choice), stops)
     return Completion.model_validate(
         {
             "text": text,
@@ -261,10 +261,11 @@ def _completion(answer: "ChatCompletion", stops: Sequence[str]) -> Completion:
     )
 
 
-def _taken_stop(text: str, said: object, stops: Sequence[str]) -> str:
-    """The stop string that a server took off. vLLM names it; else it is the one that closes an open tag."""
-    if isinstance(said, str) and said in stops:
-        return said
+def _taken_stop(text: str, extra: Mapping[str, object], stops: Sequence[str]) -> str:
+    """The stop string that a server took off: vLLM names it, or none; else the one that closes an open tag."""
+    if "stop_reason" in extra:
+        said = extra["stop_reason"]
+        return said if isinstance(said, str) and said in stops else ""
     for stop in stops:
         opening = stop.replace("</", "<")
         if stop.startswith("</") and text.rfind(opening) > text.rfind(stop):

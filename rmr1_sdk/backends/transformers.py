@@ -189,8 +189,8 @@ class _Engine:
                 first()
                 continue
             jobs, ends = self._gather(first)
-            self._answer([job for job in jobs if job.request.choices], "choose")
-            self._answer([job for job in jobs if not job.request.choices], "write")
+            self._answer([job for job in jobs if job.request.choices], _Loaded.choose)
+            self._answer([job for job in jobs if not job.request.choices], _Loaded.write)
             if ends:
                 break
         self._loaded = None
@@ -211,13 +211,13 @@ class _Engine:
                 item()
         return jobs, False
 
-    def _answer(self, jobs: list[_Job], how: str) -> None:
+    def _answer(self, jobs: list[_Job], how: "Callable[[_Loaded, Sequence[_Job]], list[Completion]]") -> None:
         waiting = [job for job in jobs if not job.cancelled.is_set() and job.future.set_running_or_notify_cancel()]
         if not waiting:
             return
         started = time.monotonic()
         try:
-            completions: list[Completion] = getattr(self._load(), how)(waiting)
+            completions = how(self._load(), waiting)
         except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to those who wait
             failure = error if isinstance(error, RMR1Error) else BackendError(f"transformers failed: {error}")
             failure.__cause__ = None if failure is error else error

@@ -177,6 +177,14 @@ def test_the_stop_string_belongs_to_the_text(
     assert say(sampling=Sampling(max_tokens=64, stop=("</answer>",))).text == expected
 
 
+def test_nothing_is_put_back_where_the_server_says_that_no_stop_string_came(talk: tuple[Server, OpenAI, Talk]) -> None:
+    server, _, say = talk
+    reply = chat("<answer>[[A]]")
+    reply.body["choices"][0]["stop_reason"] = None
+    server.behave = lambda _: reply
+    assert say(sampling=Sampling(max_tokens=64, stop=("</answer>",))).text == "<answer>[[A]]"
+
+
 def test_stops_that_could_not_be_put_back_are_found_here(talk: tuple[Server, OpenAI, Talk]) -> None:
     server, _, say = talk
     server.behave = lambda _: chat("one two three")
