@@ -168,11 +168,11 @@ def test_pieces_of_characters_are_joined(engine: LlamaCpp) -> None:
     assert all(score < 0 for score in emoji.choice_logprobs)
 
 
-def test_the_start_token_is_not_doubled(engine: LlamaCpp) -> None:
+def test_the_start_token_is_not_doubled(engine: LlamaCpp, gguf: Path) -> None:
     """SmolLM2's template writes its start token itself; none is added."""
     from llama_cpp import Llama
 
-    llama = Llama(engine._path.as_posix(), vocab_only=True, verbose=False)
+    llama = Llama(str(gguf), vocab_only=True, verbose=False)
     expected = len(llama.tokenize(CHAT.encode(), add_bos=False, special=True))
     llama.close()
     assert ask(engine).usage.prompt_tokens == expected
@@ -181,19 +181,19 @@ def test_the_start_token_is_not_doubled(engine: LlamaCpp) -> None:
 def test_a_judgment_with_probabilities(engine: LlamaCpp) -> None:
     judge = Judge(engine, sampling={"max_tokens": 64})
     judgment = judge.compare(PAIR)
-
-    async def twin() -> object:
-        return await Judge(engine, sampling={"max_tokens": 64}).acompare(PAIR)
-
-    other = asyncio.run(twin())
     assert judge.prompt.name == "cor"
     assert [verdict.shown for verdict in judgment.verdicts] == ["AB", "BA"]
     assert any(verdict.mass for verdict in judgment.verdicts)
 
+    alone = Judge(engine, orders="given", sampling={"max_tokens": 64})
+
+    async def twin() -> object:
+        return await alone.acompare(PAIR)
+
     def settled(value: Any) -> list[Any]:
         return [(v.winner, v.text, v.forced) for v in value.verdicts]
 
-    assert settled(judgment) == settled(other)
+    assert settled(alone.compare(PAIR)) == settled(asyncio.run(twin()))
 
 
 def test_engines_pickle_as_their_arguments(engine: LlamaCpp) -> None:
@@ -209,7 +209,7 @@ def _judge_in_child(judge: Judge, results: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_loads_its_own(engine: LlamaCpp) -> None:
-    judge = Judge(engine, sampling={"max_tokens": 16})
+    judge = Judge(engine, orders="given", sampling={"max_tokens": 16})
     here = judge.compare(PAIR)
     context = multiprocessing.get_context("fork")
     results = context.Queue()

@@ -1,28 +1,30 @@
-"""llama.cpp in this process, through its low-level API: a GGUF file judges on any laptop.
+"""llama.cpp in this process: a GGUF file judges on any laptop.
 
-One thread owns the model. It keeps two sequences, one for each order of a pair, and what a request
-shares with the tokens that its sequence holds is not read again: the system prompt is read once, and
-reading the probability of a finished verdict costs a few tokens.
+One thread owns the model and works on up to `n_parallel` requests at once. New prompts are read in
+chunks between the steps in which all texts under way grow by one token; finished texts leave at once.
 
-Floating-point sums depend on how tokens are grouped and where they lie. So that the same request gives
-the same text whatever was asked before, every sequence has cells of its own, prompts are read in chunks
-that begin at multiples of _CHUNK, and text is written after whole chunks only.
+Prompts are read one after another, each from the longest beginning that any sequence still holds: the
+system prompt is read once, both orders of a pair share the question, votes share the whole prompt, and
+the probability of a finished verdict costs a few tokens. The sequence used longest ago makes room.
+
+Floating-point sums depend on how tokens are grouped and where they lie. Prompts are read one sequence
+at a time, every token in a call of at least _ROWS, and every sequence has cells of its own. With that,
+what a prompt leaves in the cache is the same to the last bit, whatever was asked before or beside it.
 """
 
 import asyncio
+import atexit
 import codecs
-import logging
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from ctypes import CFUNCTYPE, c_bool, c_char_p, c_int, c_void_p, create_string_buffer
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rmr1_sdk.backends.base import (
     RESERVE,
@@ -32,21 +34,21 @@ from rmr1_sdk.backends.base import (
     common_prefix,
     fingerprint,
     opens_thought,
-    recorded_prompt,
 )
 from rmr1_sdk.backends.chat import render_chat
-from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
+from rmr1_sdk.backends.llama_context import CHUNK, Context, Options, Sampler
+from rmr1_sdk.errors import BackendError, ConfigError, RMR1Error
 from rmr1_sdk.models import find_gguf
-from rmr1_sdk.types import Completion, Request, Sampling, Usage
+from rmr1_sdk.types import Completion, Request, Usage
 
 __all__ = ["LlamaCpp"]
 
-_log = logging.getLogger(__name__)
+_ROWS = 64
+"""From this many tokens of a sequence on, llama.cpp's attention on CPUs gives each the same, however many."""
+_WORTH_A_COPY = 32
+"""Tokens: copying a sequence takes about as long as reading some ten of them."""
 
-DEFAULT_CONTEXT = 8192
-"""Tokens of context where the model was trained with more and nothing else is asked for."""
-_SLOTS = 2  # both orders of a pair
-_CHUNK = 64
+Adapter = str | Path | tuple[str | Path, float]
 
 
 class LlamaCpp:
@@ -56,56 +58,100 @@ class LlamaCpp:
         path: the file; or a short name that `rmr1 models` lists; or "ORG/REPO:QUANT" on the Hugging
             Face hub, which is downloaded now unless it was before.
         n_ctx: tokens of prompt and completion together; None is the model's own length, at most 8,192.
+        n_parallel: requests that are worked on at once, 1 to 256, each with a cache of n_ctx tokens. None is 8, or
+            as many as fit into half of the memory that the weights leave free.
         n_threads: None is as many as this machine has cores.
+        n_gpu_layers: layers on the GPU, for builds that support one: None is llama.cpp's own choice, -1 all.
+        chat_template: the text of a Jinja template to use instead of the file's own.
+        adapters: LoRA adapters in GGUF files, each a path or (path, scale), all on from the beginning.
 
-    Raises ConfigError when the file is not there or is no GGUF file. The model is loaded on first use;
+    Raises ConfigError when a file is not there or is no GGUF file. The model is loaded on first use;
     that raises BackendError. Pickles as its arguments.
     """
 
-    def __init__(self, path: str | Path, *, n_ctx: int | None = None, n_threads: int | None = None) -> None:
-        for name, value in (("n_ctx", n_ctx), ("n_threads", n_threads)):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        n_ctx: int | None = None,
+        n_parallel: int | None = None,
+        n_threads: int | None = None,
+        n_gpu_layers: int | None = None,
+        chat_template: str | None = None,
+        adapters: Sequence[Adapter] = (),
+    ) -> None:
+        for name, value in (("n_ctx", n_ctx), ("n_parallel", n_parallel), ("n_threads", n_threads)):
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} must be more than 0, not {value}")
-        self._path = find_gguf(path)
-        _check_magic(self._path)
-        self._engine = PerProcess(partial(_Engine, self._path, n_ctx, n_threads))
-        self.model = self._path.stem
-        self._n_ctx = n_ctx
+        if n_parallel and n_parallel > 256:
+            raise ConfigError(f"n_parallel must be at most 256, not {n_parallel}")
+        self._options = Options(
+            path=find_gguf(path),
+            n_ctx=n_ctx,
+            n_parallel=n_parallel,
+            n_threads=n_threads,
+            n_gpu_layers=n_gpu_layers,
+            chat_template=chat_template,
+            adapters=tuple(_adapter(adapter) for adapter in adapters),
+        )
+        for file in (self._options.path, *(path for path, _ in self._options.adapters)):
+            _check_magic(file)
+        self._worker = PerProcess(partial(_Worker, self._options))
+        self.model = self._options.path.stem
         self._identity: str | None = None
 
     @property
     def identity(self) -> str:
-        """Name, fingerprint of the file (which holds the chat template), and context length asked for."""
+        """The file's name and fingerprint (it holds the chat template), and what was asked for that changes answers."""
         if self._identity is None:
-            self._identity = f"llama_cpp:{self._path.name}:{fingerprint(self._path)}:n_ctx={self._n_ctx or 'default'}"
+            options = self._options
+            parts = [options.path.name, fingerprint(options.path), f"n_ctx={options.n_ctx or 'default'}"]
+            parts += [f"lora={fingerprint(path)}*{scale:g}" for path, scale in options.adapters]
+            if options.chat_template is not None:
+                parts.append(f"template={options.chat_template}")
+            self._identity = ":".join(["llama_cpp", *parts])
         return self._identity
 
     @property
     def capabilities(self) -> Capabilities:
         """What this model can do; loads it."""
-        engine = self._engine.get()
-        return engine.thread.submit(engine.capabilities).result()
+        context = self._worker.get().context()
+        return Capabilities(
+            choices=True,
+            prefix=True,
+            seed=True,
+            chat_template=context.template,
+            prompt=context.prompt,
+            concurrency=context.n_parallel,
+        )
 
     async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
         """Answer one request. Cancelling stops it at the next token."""
-        engine = self._engine.get()
+        worker = self._worker.get()
         loop = asyncio.get_running_loop()
-        cancelled = threading.Event()
-        tell = None if on_text is None else lambda text: loop.call_soon_threadsafe(on_text, text)
+        job = _Job(
+            request, self.model, None if on_text is None else lambda text: loop.call_soon_threadsafe(on_text, text)
+        )
+        worker.take(job)
         try:
-            return await loop.run_in_executor(engine.thread, engine.answer, request, cancelled, tell)
+            return await asyncio.wrap_future(job.answer)
         finally:
-            cancelled.set()
+            worker.drop(job)
 
     async def aclose(self) -> None:
         """Free the model. The next use loads it again."""
-        if engine := self._engine.take():
-            await asyncio.to_thread(engine.close)
+        if worker := self._worker.take():
+            await asyncio.to_thread(worker.close)
 
 
 def connect(rest: str, **options: Any) -> LlamaCpp:
     """The engine of "llama_cpp:FILE.gguf", of a short name or of ORG/REPO:QUANT."""
     return LlamaCpp(rest, **options)
+
+
+def _adapter(adapter: Adapter) -> tuple[Path, float]:
+    path, scale = adapter if isinstance(adapter, tuple) else (adapter, 1.0)
+    return Path(path), scale
 
 
 def _check_magic(path: Path) -> None:
@@ -118,357 +164,354 @@ def _check_magic(path: Path) -> None:
         raise ConfigError(f"{path} is not a GGUF file (it begins with {magic!r})")
 
 
-def _check_memory(path: Path, weights: int, cache: int, free: int) -> None:
-    """Weights and cache must fit into free memory: else the system kills the process, or swaps for hours."""
-    if weights + cache > free:
-        sizes = f"{weights / 1e9:.1f} GB of weights"
-        if cache:
-            sizes += f" and {cache / 1e9:.1f} GB of cache"
-        advice = "take a smaller file or quantisation, or give a smaller n_ctx"
-        raise BackendError(f"{path} needs {sizes}, and {free / 1e9:.1f} GB of memory are free; {advice}")
+class _Interrupted(Exception):
+    """A call of llama.cpp ended early: nobody waits for what it was doing."""
 
 
-@dataclass
-class _Slot:
-    """A sequence of the cache: the tokens it holds, and how many of them were read as a prompt."""
+class _Job:
+    """A request on its way through the worker."""
 
-    sequence: int
-    tokens: list[int] = field(default_factory=list)
-    prompt: int = 0
-    used: int = 0
+    def __init__(self, request: Request, model: str, tell: Callable[[str], object] | None) -> None:
+        self.request = request
+        self.answer: Future[Completion] = Future()
+        self._model = model
+        self._tell = tell
+        self._started = 0.0
+        self.tokens: list[int] = []  # what is read before anything can be said
+        self.tails: list[list[int]] = []  # of each choice: its own tokens
+        self._cached = 0
+        self._written = 0
+        self._text = ""
 
+    def prepare(self, context: Context) -> None:
+        """Render and tokenise. A request that does not fit is answered here, before any work."""
+        if context.template is None:
+            raise BackendError("the file holds no chat template: a judge needs a chat model, not a base model")
+        rendered = render_chat(context.template, self.request.messages, bos=context.bos, eos=context.eos)
+        begin = rendered + self.request.prefix
+        self.tokens = context.tokens(begin)
+        room = context.n_ctx - RESERVE - len(self.tokens)
+        self._room = min(room, self.request.sampling.max_tokens)
+        self._scanner = StopScanner(self.request.sampling.stop, opens_thought(rendered) + self.request.prefix)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        if self.request.choices:
+            wholes = [context.tokens(begin + choice) for choice in self.request.choices]
+            room = context.n_ctx - max(map(len, wholes)) + 1
+            shared = common_prefix([*wholes, self.tokens])
+            self.tokens, self.tails = self.tokens[:shared], [whole[shared:] for whole in wholes]
+        if room < 1:
+            self.done(Completion(text="", stop="too_long"))
 
-class _Cancelled(Exception):
-    """Nobody waits for this answer any more."""
+    def start(self, cached: int) -> None:
+        self._started = time.monotonic()
+        self._cached = cached
 
+    def write(self, piece: bytes | None) -> bool:
+        """Take the bytes of the next token, None for the end of the turn. Whether the text goes on."""
+        self._written += 1
+        text = self._decoder.decode(piece or b"", final=piece is None)
+        self._text += text
+        if self._tell and text:
+            self._tell(text)
+        if (ended := self._scanner.feed(text)) is not None:
+            self._text = ended
+        elif piece is not None:
+            if self._written < self._room:
+                return True
+            self._text += self._decoder.decode(b"", final=True)
+        usage = Usage(prompt_tokens=len(self.tokens), completion_tokens=self._written, cached_tokens=self._cached)
+        stop: Literal["stop", "length"] = "stop" if piece is None or ended is not None else "length"
+        self.done(Completion(text=self._text, stop=stop, usage=usage))
+        return False
 
-class _Engine:
-    """What the thread owns. All methods but `close` run on that thread."""
+    def score(self, scores: Sequence[float]) -> None:
+        read = len(self.tokens) + sum(map(len, self.tails))
+        usage = Usage(prompt_tokens=read, cached_tokens=self._cached)
+        self.done(Completion(text="", choice_logprobs=tuple(scores), usage=usage))
 
-    def __init__(self, path: Path, n_ctx: int | None, n_threads: int | None) -> None:
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="rmr1-llama-cpp")
-        self._path = path
-        self._wanted = (n_ctx, n_threads)
-        self._loaded: _Loaded | None = None
-
-    def _load(self) -> "_Loaded":
-        if self._loaded is None:
-            self._loaded = _Loaded(self._path, *self._wanted)
-        return self._loaded
-
-    def capabilities(self) -> Capabilities:
-        loaded = self._load()
-        return Capabilities(
-            choices=True,
-            prefix=True,
-            seed=True,
-            chat_template=loaded.template,
-            prompt=loaded.recorded_prompt,
-            concurrency=_SLOTS,
-        )
-
-    def answer(self, request: Request, cancelled: threading.Event, tell: Callable[[str], object] | None) -> Completion:
+    def done(self, result: Completion | Exception) -> None:
+        """Answer, unless nobody waits any more."""
         try:
-            loaded = self._load()
-            started = time.monotonic()
-            completion = (
-                loaded.choose(request, cancelled) if request.choices else loaded.write(request, cancelled, tell)
-            )
-            return completion.model_copy(
-                update={"model": self._path.stem, "latency_s": round(time.monotonic() - started, 4)}
-            )
-        except (OSError, RuntimeError, MemoryError) as error:
-            raise BackendError(f"llama.cpp failed: {error}") from error
+            if isinstance(result, Exception):
+                self.answer.set_exception(result)
+            else:
+                took = round(time.monotonic() - self._started, 4) if self._started else 0.0
+                self.answer.set_result(result.model_copy(update={"model": self._model, "latency_s": took}))
+        except InvalidStateError:
+            pass  # cancelled a moment ago
+
+
+@dataclass(eq=False)
+class _Slot:
+    """A sequence of the cache: the tokens it holds, and who works on it."""
+
+    number: int
+    tokens: list[int] = field(default_factory=list)
+    exact: int = 0  # so many of them were read as any engine would read them
+    prompt: int = 0  # so many of them were a prompt,
+    logits: Any = None  # and these came after it
+    used: int = 0
+    job: _Job | None = None
+    sampler: Sampler | None = None  # there once the prompt is read
+    next: int = 0  # the token to be read in the next step
+
+    def hold(self, other: "_Slot") -> None:
+        """Hold what another holds."""
+        self.tokens, self.exact, self.prompt, self.logits = list(other.tokens), other.exact, other.prompt, other.logits
+
+
+class _Worker:
+    """The thread that owns the model. `context`, `take`, `drop` and `close` are called from others."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._loading = threading.Lock()
+        self._context: Context | None = None
+        self._slots: list[_Slot] = []
+        self._waiting: deque[_Job] = deque()
+        self._clock = 0
+        self._news = threading.Condition()
+        self._arrived: deque[_Job] = deque()  # with _news held, as the next two
+        self._running: Sequence[_Job] = ()  # whom the present call of llama.cpp works for
+        self._closed = False
+        self._pid = os.getpid()
+        atexit.register(self.close)
+        self._thread = threading.Thread(target=self._run, name="rmr1-llama-cpp", daemon=True)
+        self._thread.start()
+
+    # --- from other threads ---
+
+    def context(self) -> Context:
+        """The loaded model."""
+        with self._loading:
+            if self._context is None:
+                try:
+                    self._context = Context(self._options)
+                except (OSError, RuntimeError, MemoryError) as error:
+                    raise BackendError(f"llama.cpp failed: {error}") from error
+            return self._context
+
+    def take(self, job: _Job) -> None:
+        with self._news:
+            if self._closed:
+                raise BackendError("the engine was closed")
+            self._arrived.append(job)
+            self._news.notify()
+
+    def drop(self, job: _Job) -> None:
+        """Nobody waits for this answer; a call of llama.cpp that nobody waits for ends at its next layer."""
+        if not job.answer.cancel():
+            return  # it was answered
+        with self._news:
+            if self._context and self._running and all(other.answer.cancelled() for other in self._running):
+                self._context.interrupt(True)
+            self._news.notify()
 
     def close(self) -> None:
-        loaded, self._loaded = self._loaded, None
-        if loaded:
-            self.thread.submit(loaded.free).result()
-        self.thread.shutdown()
+        atexit.unregister(self.close)
+        if self._pid != os.getpid():
+            return  # a forked child has not got this thread
+        with self._news:
+            self._closed = True
+            if self._context:
+                self._context.interrupt(True)
+            self._news.notify()
+        self._thread.join()
 
+    # --- the thread ---
 
-class _Loaded:
-    """A model, its context, and the arithmetic on both."""
+    def _run(self) -> None:
+        while self._gather():
+            try:
+                self._work()
+            except Exception as error:  # noqa: BLE001  whatever it is, everyone who waits must hear of it
+                self._fail(error)
+        self._fail(BackendError("the engine was closed"))
 
-    def __init__(self, path: Path, n_ctx: int | None, n_threads: int | None) -> None:
+    def _gather(self) -> bool:
+        """Take in what arrived; waits for it when there is nothing else to do. False when closed."""
+        with self._news:
+            while not (self._closed or self._arrived or self._waiting or any(slot.job for slot in self._slots)):
+                self._news.wait()
+            self._waiting.extend(self._arrived)
+            self._arrived.clear()
+            return not self._closed
+
+    def _fail(self, error: Exception) -> None:
+        """Tell everyone, and forget the model: it may be in any state. The next request loads it again."""
+        if not isinstance(error, RMR1Error):
+            error = BackendError(f"llama.cpp failed: {error!r}").with_traceback(error.__traceback__)
+        jobs = [*self._waiting, *(slot.job for slot in self._slots if slot.job)]
+        for slot in self._slots:
+            self._release(slot)
+        self._waiting.clear()
+        self._slots = []
+        with self._news:
+            jobs += self._arrived
+            self._arrived.clear()
+        with self._loading:
+            context, self._context = self._context, None
+            if context:
+                context.free()
+        for job in jobs:
+            job.done(error)
+
+    def _work(self) -> None:
+        """One turn: let a waiting prompt in, read a chunk of it, then one step of all texts under way."""
+        context = self.context()
+        if not self._slots:
+            self._slots = [_Slot(n) for n in range(context.n_parallel)]
+        self._sort_out(context)
         try:
-            import llama_cpp
-        except ImportError as error:
-            raise MissingExtraError("llama_cpp", "llama-cpp") from error
-        import numpy
-        from psutil import virtual_memory
+            for slot in [slot for slot in self._slots if slot.job and not slot.sampler] or self._let_in(context):
+                self._read(context, slot)
+            if writing := [slot for slot in self._slots if slot.sampler]:
+                self._step(context, writing)
+        except _Interrupted:
+            for slot in self._slots:
+                if slot.job:
+                    self._cut(context, slot, len(slot.tokens))
 
-        self._lib: Any = llama_cpp  # its functions are made at run time and have no types
-        self._np = numpy
-        said = _quieten(llama_cpp)
-        weights, free = path.stat().st_size, virtual_memory().available
-        _check_memory(path, weights, 0, free)
-        params = llama_cpp.llama_model_default_params()
-        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
-        if not self._model:
-            raise BackendError(f"{path} could not be loaded: {_last(said) or 'damaged, or of an unknown kind'}")
-        self._vocab = llama_cpp.llama_model_get_vocab(self._model)
-        self._n_vocab = llama_cpp.llama_vocab_n_tokens(self._vocab)
-        trained = llama_cpp.llama_model_n_ctx_train(self._model)
-        self.n_ctx = n_ctx or min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-        _check_memory(path, weights, self._cache_bytes(), free)
-        self._context = self._make_context(n_threads)
-        if not self._context:
-            raise BackendError(f"{path}: no memory for a context of {self.n_ctx} tokens; {_last(said)}")
-        self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = llama_cpp.llama_batch_init(_CHUNK, 0, 1)
-        self._slots = [_Slot(n) for n in range(_SLOTS)]
-        self._clock = 0
-        template = llama_cpp.llama_model_chat_template(self._model, None)
-        self.template: str | None = template.decode("utf-8", "replace") if template else None
-        self.recorded_prompt = self._recorded_prompt(path)
+    def _sort_out(self, context: Context) -> None:
+        """Prepare new requests, and let go of those that nobody waits for."""
+        for job in list(self._waiting):
+            if not job.tokens:
+                try:
+                    job.prepare(context)
+                except RMR1Error as error:
+                    job.done(error)
+            if job.answer.done():
+                self._waiting.remove(job)
+        for slot in self._slots:
+            if slot.job and slot.job.answer.cancelled():
+                self._release(slot)
 
-    def _cache_bytes(self) -> int:
-        """What the cache of all sequences takes: keys and values of 16 bits."""
-        lib, model = self._lib, self._model
-        head = lib.llama_model_n_embd(model) // max(1, lib.llama_model_n_head(model))
-        per_token: int = lib.llama_model_n_layer(model) * lib.llama_model_n_head_kv(model) * head * 2 * 2
-        return per_token * self.n_ctx * _SLOTS
+    def _release(self, slot: _Slot) -> None:
+        if slot.sampler:
+            slot.sampler.free()
+        slot.job = slot.sampler = None
 
-    def _make_context(self, n_threads: int | None) -> Any:
-        params = self._lib.llama_context_default_params()
-        params.n_ctx = self.n_ctx * _SLOTS
-        params.n_seq_max = _SLOTS
-        params.n_batch = params.n_ubatch = _CHUNK
-        params.kv_unified = False  # each sequence has cells of its own
-        params.swa_full = True  # a prefix can be kept under sliding windows too
-        threads = n_threads or _cores()
-        params.n_threads = params.n_threads_batch = threads
-        return self._lib.llama_init_from_model(self._model, params)
+    # --- prompts ---
 
-    def _recorded_prompt(self, path: Path) -> str | None:
-        buffer = create_string_buffer(256)
-        if self._lib.llama_model_meta_val_str(self._model, b"rmr1.prompt", buffer, len(buffer)) > 0:
-            return buffer.value.decode("utf-8", "replace")
-        return recorded_prompt(path.parent)
+    def _let_in(self, context: Context) -> list[_Slot]:
+        """Give a waiting request its sequence, with what any other holds of its beginning; none if none is free.
 
-    def free(self) -> None:
-        self._lib.llama_batch_free(self._batch)
-        self._lib.llama_free(self._context)
-        self._lib.llama_model_free(self._model)
-
-    # --- text and tokens ---
-
-    def _rendered(self, request: Request) -> str:
-        if self.template is None:
-            raise BackendError("the file holds no chat template: a judge needs a chat model, not a base model")
-        bos, eos = (self._name(f(self._vocab)) for f in (self._lib.llama_vocab_bos, self._lib.llama_vocab_eos))
-        return render_chat(self.template, request.messages, bos=bos, eos=eos)
-
-    def _name(self, token: int) -> str:
-        return "" if token < 0 else self._piece(token).decode("utf-8", "replace")
-
-    def _tokens(self, text: str) -> list[int]:
-        """The tokens of rendered text; a BOS that the template wrote is not added again."""
-        raw = text.encode("utf-8", "replace")
-        bos = self._name(self._lib.llama_vocab_bos(self._vocab))
-        add_special = not (bos and text.startswith(bos))
-        room = len(raw) + 8
-        tokens = (self._lib.llama_token * room)()
-        n = self._lib.llama_tokenize(self._vocab, raw, len(raw), tokens, room, add_special, True)
-        if n < 0:
-            raise BackendError(f"the text has more tokens than bytes ({-n} tokens, {len(raw)} bytes)")
-        return list(tokens[:n])
-
-    def _piece(self, token: int) -> bytes:
-        buffer = create_string_buffer(256)
-        n = self._lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
-        return bytes(buffer.raw[: max(n, 0)])
-
-    # --- answering ---
-
-    def write(self, request: Request, cancelled: threading.Event, tell: Callable[[str], object] | None) -> Completion:
-        rendered = self._rendered(request)
-        tokens = self._tokens(rendered + request.prefix)
-        room = self.n_ctx - RESERVE - len(tokens)
-        if room < 1:
-            return Completion(text="", stop="too_long")
-        slot, cached = self._slot_for(tokens, exact=True)
-        self._feed(slot, tokens, cancelled)
-        scanner = StopScanner(request.sampling.stop, opens_thought(rendered) + request.prefix)
-        text, stop = self._sample(
-            slot, request.sampling, min(room, request.sampling.max_tokens), scanner, cancelled, tell
-        )
-        usage = Usage(
-            prompt_tokens=len(tokens), completion_tokens=len(slot.tokens) - len(tokens) + 1, cached_tokens=cached
-        )
-        return Completion.model_validate({"text": text, "stop": stop, "usage": usage})
-
-    def _sample(
-        self,
-        slot: _Slot,
-        sampling: Sampling,
-        room: int,
-        scanner: StopScanner,
-        cancelled: threading.Event,
-        tell: Callable[[str], object] | None,
-    ) -> tuple[str, str]:
-        """Write up to `room` tokens after what the slot holds."""
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        pieces: list[str] = []
-        chain = self._chain(sampling)
-        try:
-            for n in range(1, room + 1):
-                token = self._lib.llama_sampler_sample(chain, self._context, -1)
-                if self._lib.llama_vocab_is_eog(self._vocab, token):
-                    return "".join(pieces) + decoder.decode(b"", final=True), "stop"
-                piece = decoder.decode(self._piece(token))
-                pieces.append(piece)
-                if tell and piece:
-                    tell(piece)
-                if (ended := scanner.feed(piece)) is not None:
-                    return ended, "stop"
-                if n < room:
-                    self._feed(slot, [*slot.tokens, token], cancelled)
-            return "".join(pieces) + decoder.decode(b"", final=True), "length"
-        finally:
-            self._lib.llama_sampler_free(chain)
-
-    def _chain(self, sampling: Sampling) -> Any:
-        lib = self._lib
-        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        if sampling.temperature == 0:
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
-            return chain
-        if sampling.temperature is not None:
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_temp(sampling.temperature))
-        if sampling.top_p is not None:
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_p(sampling.top_p, 1))
-        seed = lib.LLAMA_DEFAULT_SEED if sampling.seed is None else sampling.seed % 2**32
-        lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_dist(seed))
-        return chain
-
-    def choose(self, request: Request, cancelled: threading.Event) -> Completion:
-        """Log-probabilities of whole continuations, as `common_prefix` says."""
-        begin = self._rendered(request) + request.prefix
-        wholes = [self._tokens(begin + choice) for choice in request.choices]
-        if max(map(len, wholes)) > self.n_ctx:
-            return Completion(text="", stop="too_long")
-        shared = common_prefix([*wholes, self._tokens(begin)])
-        slot, cached = self._slot_for(wholes[0][: shared - 1], exact=False)
-        scores = []
-        for whole in wholes:
-            self._truncate(slot, min(shared - 1, len(slot.tokens)))
-            rows = self._feed(slot, whole, cancelled, logits_from=shared - 1)
-            scores.append(sum(float(row[token]) for row, token in zip(rows, whole[shared:], strict=False)))
-        self._truncate(slot, shared - 1)
-        read = shared + sum(len(whole) - shared for whole in wholes)
-        return Completion(text="", choice_logprobs=tuple(scores), usage=Usage(prompt_tokens=read, cached_tokens=cached))
-
-    # --- the cache ---
-
-    def _slot_for(self, tokens: Sequence[int], *, exact: bool) -> tuple[_Slot, int]:
-        """A slot that holds a prefix of the tokens and nothing else, and that prefix's length.
-
-        `exact` leaves only what was read as a fresh engine would read it: whole chunks of a prompt. The
-        slot whose prompt this one goes on from is taken, else the one used longest ago.
+        Choices go first: they are quick, and what they go on from is still there.
         """
+        free = [slot for slot in self._slots if not slot.job]
+        if not free or not self._waiting:
+            return []
+        job = next((job for job in self._waiting if job.tails), self._waiting[0])
+        self._waiting.remove(job)
+        usable = {slot.number: _usable(slot, job) if context.can_fork else 0 for slot in self._slots}
+        best = max(self._slots, key=lambda slot: (usable[slot.number], not slot.job))
+        keep = usable[best.number]
+        goes_on = not best.job and keep >= best.prompt
+        slot = best if goes_on else min(free, key=lambda slot: slot.used)
+        if slot is not best:
+            keep = keep if keep >= _WORTH_A_COPY else 0
+            if keep:
+                context.copy(best.number, slot.number)
+                slot.hold(best)
+        self._cut(context, slot, keep)
         self._clock += 1
-        shared = {slot.sequence: common_prefix([slot.tokens, tokens]) for slot in self._slots}
-        slot = max(self._slots, key=lambda s: (0 < s.prompt <= shared[s.sequence], -s.used))
-        keep = shared[slot.sequence]
-        if exact:
-            keep = min(keep, slot.prompt, len(tokens) - 1) // _CHUNK * _CHUNK
-        self._truncate(slot, keep)
-        slot.prompt = len(tokens) if exact else min(slot.prompt, keep)
-        slot.used = self._clock
-        return slot, len(slot.tokens)
+        best.used = slot.used = self._clock
+        slot.job = job
+        job.start(cached=keep)
+        return [slot]
 
-    def _truncate(self, slot: _Slot, length: int) -> None:
-        """Forget what a slot holds beyond a length; all of it where the memory cannot forget a part."""
-        if length >= len(slot.tokens):
-            return
-        if length <= 0 or not self._lib.llama_memory_seq_rm(self._memory, slot.sequence, length, -1):
-            self._lib.llama_memory_seq_rm(self._memory, slot.sequence, -1, -1)
-            length = 0
+    def _cut(self, context: Context, slot: _Slot, length: int) -> None:
+        length = context.cut(slot.number, length)
         del slot.tokens[length:]
+        slot.exact = min(slot.exact, length)
+        if length < slot.prompt:
+            slot.prompt, slot.logits = 0, None
 
-    def _feed(
-        self, slot: _Slot, tokens: Sequence[int], cancelled: threading.Event, logits_from: int | None = None
-    ) -> list[Any]:
-        """Read the tokens that the slot does not hold yet.
-
-        The last one always gets logits. With `logits_from`, the log-probabilities after every token
-        from that position on are returned.
-        """
-        rows: list[Any] = []
-        first = len(tokens) - 1 if logits_from is None else logits_from
-        while len(slot.tokens) < len(tokens):
-            if cancelled.is_set():
-                raise _Cancelled
-            start = len(slot.tokens)
-            chunk = tokens[start : start + _CHUNK - start % _CHUNK]
-            wanted = self._fill(chunk, start, slot.sequence, first)
-            self._decode(slot, cancelled)
-            slot.tokens.extend(chunk)
-            if logits_from is not None:
-                rows += [self._log_softmax(n) for n in wanted]
-        return rows
-
-    def _fill(self, chunk: Sequence[int], start: int, sequence: int, first: int) -> list[int]:
-        """Put tokens into the batch; returns the places in it that get logits."""
-        batch = self._batch
-        batch.n_tokens = len(chunk)
-        wanted = []
-        for n, token in enumerate(chunk):
-            batch.token[n] = token
-            batch.pos[n] = start + n
-            batch.n_seq_id[n] = 1
-            batch.seq_id[n][0] = sequence
-            batch.logits[n] = start + n >= first
-            if start + n >= first:
-                wanted.append(n)
-        return wanted
-
-    def _decode(self, slot: _Slot, cancelled: threading.Event) -> None:
-        # asking Python between the layers costs too much for single tokens, and they are quick
-        stop = _Abort(lambda _: cancelled.is_set()) if self._batch.n_tokens > 1 else _Abort()
-        self._lib.llama_set_abort_callback(self._context, stop, None)
-        result = self._lib.llama_decode(self._context, self._batch)
-        if result == 0:
+    def _read(self, context: Context, slot: _Slot) -> None:
+        """Read a chunk of a prompt; after its last, begin to write or score."""
+        job = slot.job
+        assert job
+        logits = slot.logits if slot.prompt == len(job.tokens) else self._extend(context, slot, job.tokens)
+        if logits is None:
             return
-        self._lib.llama_memory_seq_rm(self._memory, slot.sequence, -1, -1)
-        slot.tokens.clear()
-        if cancelled.is_set():
-            raise _Cancelled
-        raise BackendError(f"llama.cpp could not read a batch (llama_decode returned {result})")
+        if job.tails:
+            job.score([self._score(context, slot, job, tail, logits) for tail in job.tails])
+            self._cut(context, slot, len(job.tokens))
+            self._release(slot)
+            return
+        slot.prompt, slot.logits = len(job.tokens), logits
+        slot.sampler = context.sampler(job.request.sampling)
+        self._write(context, slot, slot.sampler.logits(logits))
 
-    def _log_softmax(self, n: int) -> Any:
-        np = self._np
-        logits = np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._context, n), (self._n_vocab,))
-        shifted = logits.astype(np.float64) - logits.max()
-        return shifted - np.log(np.exp(shifted).sum())
+    def _extend(self, context: Context, slot: _Slot, tokens: Sequence[int]) -> Any:
+        """Read on towards these tokens; the logits after the last, None before."""
+        held = len(slot.tokens)
+        left = len(tokens) - held
+        count = min(left, CHUNK)
+        if 0 < left - count < _ROWS:
+            count = left - _ROWS
+        chunk = tokens[held : held + count]
+        self._call(context, [slot], partial(context.read, chunk, held, slot.number))
+        slot.tokens.extend(chunk)
+        if slot.exact == held and count >= _ROWS:
+            slot.exact = len(slot.tokens)
+        return context.logits(count - 1) if count == left else None
+
+    def _score(self, context: Context, slot: _Slot, job: _Job, tail: Sequence[int], logits: Any) -> float:
+        """The log-probability of a choice: its first token by the logits of the prompt, the others as a fork."""
+        total = float(context.log_softmax(logits)[tail[0]]) if tail else 0.0
+        start = len(job.tokens)
+        if len(tail) > 1:
+            self._cut(context, slot, start)
+            while len(slot.tokens) < start:  # where the memory cannot forget a part of what it holds
+                self._extend(context, slot, job.tokens)
+        for at in range(0, len(tail) - 1, CHUNK):
+            chunk = tail[at : min(at + CHUNK, len(tail) - 1)]
+            self._call(context, [slot], partial(context.read, chunk, start + at, slot.number, every=True))
+            slot.tokens.extend(chunk)
+            for row, token in enumerate(tail[at + 1 : at + 1 + len(chunk)]):
+                total += float(context.log_softmax(context.logits(row))[token])
+        return total
+
+    # --- texts ---
+
+    def _step(self, context: Context, slots: Sequence[_Slot]) -> None:
+        """One more token for every text under way."""
+        rows = [(slot.next, len(slot.tokens), slot.number) for slot in slots]
+        self._call(context, slots, partial(context.step, rows))
+        for row, slot in enumerate(slots):
+            assert slot.sampler
+            slot.tokens.append(slot.next)
+            self._write(context, slot, slot.sampler.row(row))
+
+    def _write(self, context: Context, slot: _Slot, token: int) -> None:
+        assert slot.job
+        slot.next = token
+        if not slot.job.write(None if context.ends(token) else context.piece(token)):
+            self._release(slot)
+
+    def _call(self, context: Context, slots: Sequence[_Slot], work: Callable[[], bool]) -> None:
+        """Call llama.cpp so that it ends early when nobody waits any more."""
+        with self._news:
+            self._running = [slot.job for slot in slots if slot.job]
+            context.interrupt(self._closed or all(job.answer.cancelled() for job in self._running))
+        try:
+            if not work():
+                raise _Interrupted
+        finally:
+            with self._news:
+                self._running = ()
 
 
-_Abort = CFUNCTYPE(c_bool, c_void_p)
-_LogLine = CFUNCTYPE(None, c_int, c_char_p, c_void_p)
-_kept_alive: list[object] = []  # llama.cpp holds these for as long as the process lives
+def _usable(slot: _Slot, job: _Job) -> int:
+    """How many of the tokens that a sequence holds can stand for the beginning of a request.
 
-
-def _quieten(llama_cpp: Any) -> deque[str]:
-    """Send llama.cpp's log to ours; returns where its latest errors gather."""
-    said: deque[str] = deque(maxlen=4)
-
-    def line(level: int, text: bytes, _: object) -> None:
-        words = text.decode("utf-8", "replace").strip()
-        _log.debug("%s", words)
-        if level == 4:  # GGML_LOG_LEVEL_ERROR
-            said.append(words)
-
-    callback = _LogLine(line)
-    _kept_alive.append(callback)
-    llama_cpp.llama_log_set(callback, None)
-    return said
-
-
-def _last(said: Sequence[str]) -> str:
-    return said[0] if said else ""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    All of a prompt that was read whole, as what came after it was kept. Else only what was read exactly,
+    and so that at least _ROWS remain. Probabilities of choices need no such care, only a token to read.
+    """
+    shared = common_prefix([slot.tokens, job.tokens])
+    if job.tails:
+        return min(shared, len(job.tokens) - 1)
+    if shared == len(job.tokens) == slot.prompt:
+        return shared
+    return max(0, min(shared, slot.exact, len(job.tokens) - _ROWS))
