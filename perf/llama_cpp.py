@@ -1,0 +1,215 @@
+"""LlamaCpp against its peers, on real prompts, and against the ceiling of the library below it.
+
+`python perf/llama_cpp.py [DATA]` judges pairs of DATA (../shared/data: autoj_pairwise.jsonl and
+pandalm_testset.json) with SmolLM2-135M, at most 96 tokens each, in four cases, and prints ratios: medians of
+five runs, alternated, each in a process of its own. The peers get the prompts in the order that suits them:
+
+- `Llama`: llama-cpp-python's create_chat_completion, one after another;
+- `xllamacpp` (pip install xllamacpp): llama.cpp's own server in process, with the best of several slot counts;
+- `ceiling`: the time that reading the distinct tokens of all prompts and writing as many tokens takes at the
+  rates of the bare library, measured with as many sequences of the same lengths.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+HERE = Path(__file__)
+sys.path[0] = str(HERE.parents[1])  # this file has the name of the library
+from rmr1_sdk import Pair, prompts  # noqa: E402
+from rmr1_sdk.backends.llama_context import CHUNK, Context, Options  # noqa: E402
+from rmr1_sdk.backends.llama_cpp import LlamaCpp, common_prefix, render_chat  # noqa: E402
+from rmr1_sdk.loop import submit, wait  # noqa: E402
+from rmr1_sdk.models import find_gguf  # noqa: E402
+from rmr1_sdk.types import Request, Sampling, Shown  # noqa: E402
+
+DATA = HERE.parents[2] / "shared" / "data"
+MODEL = find_gguf("smollm2-135m")
+LIMIT, CONTEXT, PARALLEL, THREADS, RUNS = 96, 2048, 16, 2, 5
+CASES = {
+    "a": "16 pairs, one order",
+    "b": "16 pairs, both orders",
+    "c": "4 pairs, one order, 8 votes",
+    "d": "best of 6, round robin, both orders",
+}
+SLOTS = (1, 4, 8)
+
+
+def work(case: str, data: Path) -> list[Request]:
+    """The requests of a case."""
+    rows = map(json.loads, (data / "autoj_pairwise.jsonl").read_text(encoding="utf-8").splitlines())
+    pairs = [Pair(question=row["prompt"], a=row["response 1"], b=row["response 2"]) for row in rows]
+    pairs = [pair for pair in pairs if 700 < len(pair.model_dump_json()) < 1700][: 4 if case == "c" else 16]
+    if case == "d":
+        pairs = duels(data)
+    orders: tuple[Shown, ...] = ("AB", "BA") if case in "bd" else ("AB",)
+    votes = 8 if case == "c" else 1
+    prompt = prompts.get("cor")
+    return [
+        Request(
+            messages=prompt.render(pair, shown),
+            sampling=Sampling(
+                max_tokens=LIMIT, temperature=0.7 if votes > 1 else 0, seed=vote, stop=prompt.sampling.stop
+            ),
+        )
+        for pair in pairs
+        for shown in orders
+        for vote in range(votes)
+    ]
+
+
+def duels(data: Path) -> list[Pair]:
+    """All pairs of six answers to the question that has most of them."""
+    answers: dict[str, set[str]] = {}
+    for row in json.loads((data / "pandalm_testset.json").read_text(encoding="utf-8")):
+        question = f"{row['instruction']}\n\n{row['input']}"
+        answers.setdefault(question, set()).update((row["response1"], row["response2"]))
+    question, found = max(answers.items(), key=lambda item: len(item[1]))
+    six = sorted(found, key=lambda answer: (-len(answer), answer))[:6]
+    return [Pair(question=question, a=a, b=b) for n, a in enumerate(six) for b in six[n + 1 :]]
+
+
+def chat(request: Request) -> dict[str, Any]:
+    sampling = request.sampling
+    return {
+        "messages": [message.model_dump() for message in request.messages],
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop),
+    }
+
+
+def ours(requests: list[Request]) -> dict[str, float]:
+    engine = LlamaCpp(MODEL, n_ctx=CONTEXT, n_parallel=PARALLEL, n_threads=THREADS)
+    assert engine.capabilities
+
+    async def all_at_once() -> list[Any]:
+        return await asyncio.gather(*map(engine.generate, requests))
+
+    started = time.perf_counter()
+    usages = [completion.usage for completion in wait(submit(all_at_once()))]
+    return {
+        "seconds": time.perf_counter() - started,
+        "read": sum(usage.prompt_tokens - usage.cached_tokens for usage in usages),
+        "written": sum(usage.completion_tokens for usage in usages),
+    }
+
+
+def llama(requests: list[Request]) -> dict[str, float]:
+    from llama_cpp import Llama
+
+    engine = Llama(str(MODEL), n_ctx=CONTEXT, n_threads=THREADS, n_threads_batch=THREADS, verbose=False)
+    calls = sorted((chat(request) for request in requests), key=lambda call: str(call["messages"]))
+    for call in calls:  # it adds what every chat template would: its own penalty on repetition
+        call["repeat_penalty"], call["top_k"], call["top_p"], call["min_p"] = 1.0, 0, 1.0, 0.0
+    started = time.perf_counter()
+    answers: list[Any] = [engine.create_chat_completion(**call) for call in calls]
+    return {
+        "seconds": time.perf_counter() - started,
+        "written": sum(answer["usage"]["completion_tokens"] for answer in answers),
+    }
+
+
+def native(requests: list[Request], slots: int) -> dict[str, float]:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(MODEL)
+    params.n_ctx, params.n_parallel = CONTEXT * slots, slots
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
+    params.verbosity = -1
+    server = xllamacpp.Server(params)
+    calls = sorted((chat(request) for request in requests), key=lambda call: str(call["messages"]))
+    for call in calls:
+        call |= {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    started = time.perf_counter()
+    with ThreadPoolExecutor(slots) as pool:
+        answers = list(pool.map(server.handle_chat_completions, calls))
+    return {
+        "seconds": time.perf_counter() - started,
+        "written": sum(answer["usage"]["completion_tokens"] for answer in answers),
+    }
+
+
+def ceiling(requests: list[Request]) -> dict[str, float]:
+    """Rates of the bare library: `distinct` tokens read in `seconds`, and tokens written a second."""
+    context = Context(Options(MODEL, n_ctx=CONTEXT, n_parallel=PARALLEL, n_threads=THREADS))
+    assert context.template
+    texts = {render_chat(context.template, request.messages, bos=context.bos, eos=context.eos) for request in requests}
+    held: list[int] = []
+    distinct = 0
+    started = time.perf_counter()
+    for tokens in sorted(map(context.tokens, texts)):
+        shared = context.cut(0, common_prefix([held, tokens]))
+        for at in range(shared, len(tokens), CHUNK):
+            context.read(tokens[at : at + CHUNK], at, 0)
+        distinct += len(tokens) - shared
+        held = tokens
+    context.logits(0) if len(held) - shared == 1 else None  # reading the logits waits for the last call
+    reading = time.perf_counter() - started
+
+    length = int(mean(len(context.tokens(text)) for text in texts))
+    context.cut(0, min(length, len(held)))
+    length = min(length, len(held))
+    live = min(PARALLEL, len(requests))
+    for sequence in range(1, live):
+        context.copy(0, sequence)
+    steps = LIMIT // 4
+    for step in range(-1, steps):
+        if step == 0:
+            started = time.perf_counter()
+        context.step([(held[step + sequence], length + step + 1, sequence) for sequence in range(live)])
+    return {"seconds": reading, "read": distinct, "rate": live * steps / (time.perf_counter() - started)}
+
+
+def measure(contender: str, case: str, data: Path) -> dict[str, float]:
+    """One run in a process of its own."""
+    command = [sys.executable, str(HERE), "--one", contender, case, str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{contender}, case {case}: {done.stderr[-2000:]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def one(contender: str, case: str, data: Path) -> dict[str, float]:
+    requests = work(case, data)
+    if contender.startswith("xllamacpp"):
+        return native(requests, int(contender.partition(":")[2]))
+    return {"ours": ours, "Llama": llama, "ceiling": ceiling}[contender](requests)
+
+
+def main(data: Path, cases: str) -> None:
+    for case in cases:
+        trials = {f"xllamacpp:{slots}": measure(f"xllamacpp:{slots}", case, data)["seconds"] for slots in SLOTS}
+        best = min(trials, key=trials.__getitem__)
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in ("ours", "Llama", best, "ceiling")}
+        for _ in range(RUNS):
+            for name, results in runs.items():
+                results.append(measure(name, case, data))
+        pairs = list(zip(runs["ours"], runs["ceiling"], strict=True))
+        of_ceiling = median((raw["seconds"] + our["written"] / raw["rate"]) / our["seconds"] for our, raw in pairs)
+        print(f"{case}) {CASES[case]}: {median(our['seconds'] for our in runs['ours']):.1f} s")
+        print(
+            f"   {of_ceiling:.0%} of the ceiling; {pairs[0][0]['read'] / pairs[0][1]['read']:.3f} x the distinct tokens read"
+        )
+        for name in ("Llama", best):
+            ratio = median(peer["seconds"] / our["seconds"] for peer, our in zip(runs[name], runs["ours"], strict=True))
+            written = median(
+                peer["written"] / our["written"] for peer, our in zip(runs[name], runs["ours"], strict=True)
+            )
+            print(f"   {name} takes {ratio:.2f} x as long, and writes {written:.2f} x as many tokens", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(one(sys.argv[2], sys.argv[3], Path(sys.argv[4]))))
+    else:
+        main(Path(sys.argv[1]) if len(sys.argv) > 1 else DATA, sys.argv[2] if len(sys.argv) > 2 else "abcd")
