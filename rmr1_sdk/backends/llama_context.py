@@ -150,9 +150,8 @@ class Context:
             self._adapters.append(adapter)
         if adapters:
             scales = (c_float * len(adapters))(*(scale for _, scale in adapters))
-            if lib.llama_set_adapters_lora(
-                self._context, (c_void_p * len(adapters))(*self._adapters), len(adapters), scales
-            ):
+            pointers = (lib.llama_adapter_lora_p_ctypes * len(adapters))(*self._adapters)
+            if lib.llama_set_adapters_lora(self._context, pointers, len(adapters), scales):
                 raise BackendError(f"{self._path}: its adapters could not be set; {self._reason()}")
 
     def _reason(self, otherwise: str = "") -> str:
