@@ -12,18 +12,23 @@ five runs, alternated, each in a process of its own. The peers get the prompts i
 
 import asyncio
 import json
+import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from operator import ne
 from pathlib import Path
 from statistics import mean, median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 HERE = Path(__file__)
 sys.path[0] = str(HERE.parents[1])  # this file has the name of the library
-from rmr1_sdk import Pair, prompts  # noqa: E402
+from rmr1_sdk import Pair, Store, prompts  # noqa: E402
 from rmr1_sdk.backends.base import common_prefix  # noqa: E402
 from rmr1_sdk.backends.chat import render_chat  # noqa: E402
 from rmr1_sdk.backends.llama_context import CHUNK, Context, Options  # noqa: E402
@@ -46,11 +51,7 @@ SLOTS = (1, 4, 8)
 
 def work(case: str, data: Path) -> list[Request]:
     """The requests of a case."""
-    rows = map(json.loads, (data / "autoj_pairwise.jsonl").read_text(encoding="utf-8").splitlines())
-    pairs = [Pair(question=row["prompt"], a=row["response 1"], b=row["response 2"]) for row in rows]
-    pairs = [pair for pair in pairs if 700 < len(pair.model_dump_json()) < 1700][: 4 if case == "c" else 16]
-    if case == "d":
-        pairs = duels(data)
+    judged = duels(data) if case == "d" else pairs(data)[: 4 if case == "c" else 16]
     orders: tuple[Shown, ...] = ("AB", "BA") if case in "bd" else ("AB",)
     votes = 8 if case == "c" else 1
     prompt = prompts.get("cor")
@@ -61,10 +62,17 @@ def work(case: str, data: Path) -> list[Request]:
                 max_tokens=LIMIT, temperature=0.7 if votes > 1 else 0, seed=vote, stop=prompt.sampling.stop
             ),
         )
-        for pair in pairs
+        for pair in judged
         for shown in orders
         for vote in range(votes)
     ]
+
+
+def pairs(data: Path) -> list[Pair]:
+    """Real pairs of middle length."""
+    rows = map(json.loads, (data / "autoj_pairwise.jsonl").read_text(encoding="utf-8").splitlines())
+    found = [Pair(question=row["prompt"], a=row["response 1"], b=row["response 2"]) for row in rows]
+    return [pair for pair in found if 700 < len(pair.model_dump_json()) < 1700]
 
 
 def duels(data: Path) -> list[Pair]:
@@ -197,8 +205,61 @@ def one(contender: str, case: str, data: Path, lengths: list[int]) -> dict[str, 
     return {"ours": ours, "Llama": llama}[contender](requests)
 
 
+def differences(data: Path) -> None:
+    """How often a text differs from the one that the same request gets alone."""
+    requests = work("b", data)
+    engine = LlamaCpp(MODEL, n_ctx=CONTEXT, n_parallel=PARALLEL, n_threads=THREADS)
+
+    async def all_at_once() -> list[Completion]:
+        return await asyncio.gather(*map(engine.generate, requests))
+
+    alone = [wait(submit(engine.generate(request))).text for request in requests]
+    again = [wait(submit(engine.generate(request))).text for request in reversed(requests)][::-1]
+    beside = [completion.text for completion in wait(submit(all_at_once()))]
+    print(f"e) {len(requests)} requests at temperature 0, {LIMIT} tokens each")
+    for name, texts in (("asked alone once more, in another order", again), (f"{PARALLEL} at once", beside)):
+        print(f"   {name}: {sum(map(ne, texts, alone))} of {len(alone)} texts differ")
+
+
+def heed_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background begins with it ignored
+
+
+def interrupted(data: Path) -> None:
+    """How long `rmr1 judge` takes to end after Ctrl-C in the middle of a batch, and whether its store is whole."""
+    took = []
+    for _ in range(RUNS):
+        with TemporaryDirectory() as folder:
+            store, file = Path(folder) / "store.db", Path(folder) / "pairs.jsonl"
+            file.write_text("".join(pair.model_dump_json() + "\n" for pair in pairs(data)))
+            command = [sys.executable, "-c", "from rmr1_sdk.cli import main; main()", "judge", str(file)]
+            command += [
+                "--model",
+                f"llama_cpp:{MODEL}",
+                "--out",
+                f"{folder}/out.jsonl",
+                "--store",
+                str(store),
+                f"--max-tokens={LIMIT}",
+            ]
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=heed_ctrl_c) as running:
+                while not store.exists() or len(list(Store(store).export())) < 4:
+                    assert running.poll() is None, "it ended before it could be interrupted"
+                    time.sleep(0.2)
+                started = time.perf_counter()
+                running.send_signal(signal.SIGINT)
+                running.wait()
+            took.append(time.perf_counter() - started)
+            with closing(sqlite3.connect(store)) as db:
+                assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    print(f"f) Ctrl-C in the middle of a batch: {median(took):.2f} s, at most {max(took):.2f} s; the store is whole")
+
+
 def main(data: Path, cases: str) -> None:
     for case in cases:
+        if case in MEASURES:
+            MEASURES[case](data)
+            continue
         trials = {f"xllamacpp:{slots}": measure(f"xllamacpp:{slots}", case, data)["seconds"] for slots in SLOTS}
         best = min(trials, key=trials.__getitem__)
         ratios: dict[str, list[float]] = {}
@@ -219,8 +280,10 @@ def main(data: Path, cases: str) -> None:
             print(f"   {name} takes {middle[name]:.2f} x as long, and writes {tokens:.2f} x as many tokens", flush=True)
 
 
+MEASURES = {"e": differences, "f": interrupted}
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(one(sys.argv[2], sys.argv[3], Path(sys.argv[4]), json.loads(sys.argv[5]))))
     else:
-        main(Path(sys.argv[1]) if len(sys.argv) > 1 else DATA, sys.argv[2] if len(sys.argv) > 2 else "abcd")
+        main(Path(sys.argv[1]) if len(sys.argv) > 1 else DATA, sys.argv[2] if len(sys.argv) > 2 else "abcdef")

@@ -45,10 +45,10 @@ def ask(backend: LlamaCpp, requests: Sequence[Request], **how: Any) -> list[Any]
     """All at once."""
 
     async def together() -> list[Any]:
-        return await asyncio.gather(*map(backend.generate, requests), **how)
+        outcomes: list[Any] = await asyncio.gather(*map(backend.generate, requests), **how)
+        return outcomes
 
-    completions: list[Any] = wait(submit(together()))
-    return completions
+    return wait(submit(together()))
 
 
 def sampled(request: Request, **sampling: Any) -> Request:
