@@ -53,6 +53,7 @@ class _Reading:
     completion: Completion | None = None
     verdict: Verdict = field(default_factory=Verdict)
     usage: Usage = field(default_factory=Usage)
+    out_of_time: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -65,10 +66,12 @@ class _Reading:
         """Count a completion's tokens. None means that time ran out: nothing more will come."""
         if completion is not None:
             self.usage += completion.usage
-        elif not self.verdict.is_readable:
+            return completion
+        self.out_of_time = True
+        if not self.verdict.is_readable:
             failure = Failure(kind="timeout", message="The comparison ran out of time before there was a verdict.")
             self.verdict = self.verdict.model_copy(update={"failure": failure, "shown": self.shown})
-        return completion
+        return None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Policy:
     sampling: Sampling
     orders: Orders = "both"
     votes: int = 1
+    max_votes: int | None = None
+    risk: float = 0.05
     can_choose: bool = False
     force_verdict: bool = True
     seed: int = 0
@@ -92,19 +97,16 @@ class Policy:
         """Yield rounds of requests, be sent their completions, return the judgment."""
         if pair.is_identical:
             return Judgment(winner="tie", p_a=0.5, pair_id=pair.id, model=self.model, prompt=self.prompt.name)
-        readings = [
-            _Reading(shown, vote, messages)
-            for shown in self._shown(pair)
-            for messages in [self.prompt.render(pair, shown)]
-            for vote in range(self.votes)
-        ]
+        messages = {shown: self.prompt.render(pair, shown) for shown in self._shown(pair)}
+        readings: list[_Reading] = []
         latencies: list[float] = []
-        yield from _timed(self._ask(pair, readings, attempt=0), latencies)
-        yield from _timed(self._settle(readings, force=self.force_verdict), latencies)
-        again = [reading for reading in readings if not reading.is_final]
-        if again:
-            yield from _timed(self._ask(pair, again, attempt=1), latencies)
-            yield from _timed(self._settle(again, force=False), latencies)
+        for votes in (range(self.votes), *([vote] for vote in range(self.votes, self.max_votes or 0))):
+            newest = [_Reading(shown, vote, text) for shown, text in messages.items() for vote in votes]
+            yield from _timed(self._read(pair, newest), latencies)
+            readings += newest
+            if not self._is_worth_another(readings, newest, tuple(messages)):
+                break
+        readings.sort(key=lambda reading: reading.shown)  # AB's votes first, each order's as they were asked
         return voting.judgment(
             [reading.verdict.model_copy(update={"usage": reading.usage}) for reading in readings],
             pair_id=pair.id,
@@ -112,6 +114,26 @@ class Policy:
             prompt=self.prompt.name,
             latency_s=sum(latencies),
         )
+
+    def _read(self, pair: Pair, readings: Sequence[_Reading]) -> Round:
+        """Ask for these readings, and once more where no verdict came."""
+        yield from self._ask(pair, readings, attempt=0)
+        yield from self._settle(readings, force=self.force_verdict)
+        if again := [reading for reading in readings if not reading.is_final]:
+            yield from self._ask(pair, again, attempt=1)
+            yield from self._settle(again, force=False)
+
+    def _is_worth_another(
+        self, readings: Sequence[_Reading], newest: Sequence[_Reading], orders: Sequence[Shown]
+    ) -> bool:
+        """Whether one more reading in each order may change the outcome, at the chosen risk."""
+        if any(reading.out_of_time for reading in newest):
+            return False
+        if all(reading.is_final and not reading.verdict.is_readable for reading in newest):
+            return False  # such requests are not taken, however often they are made
+        votes = voting.tallies([reading.verdict for reading in readings], orders)
+        remaining = (self.max_votes or self.votes) - len(readings) // len(orders)
+        return voting.change_probability(votes, remaining) > self.risk
 
     def _shown(self, pair: Pair) -> tuple[Shown, ...]:
         if self.orders == "both":
@@ -213,7 +235,12 @@ class Judge:
         prompt: "auto" picks by what the model is; or a name, or a Prompt.
         orders: show each pair in "both" orders, as "given", or in one at "random" that depends on
             `seed` and the pair alone.
-        votes: readings per order.
+        votes: readings per order; with `max_votes`, those that are always taken.
+        max_votes: readings per order at most: one more is asked for in each order while it may still
+            change the outcome. Unreadable ones count.
+        risk: how probable it may be, when asking stops early, that all `max_votes` readings had come to
+            another outcome; see `voting.change_probability` for what is taken to be known beforehand. At
+            0 asking stops only where no vote can change the outcome any more.
         sampling: fields given here replace the prompt's defaults. An explicit temperature 0 with
             several votes is refused: it would ask the same thing several times.
         store: a Store or the path of one; completions kept there are not asked for again.
@@ -236,6 +263,8 @@ class Judge:
         prompt: str | Prompt = "auto",
         orders: Orders = "both",
         votes: int = 1,
+        max_votes: int | None = None,
+        risk: float = 0.05,
         sampling: Sampling | Mapping[str, Any] | None = None,
         store: Store | str | Path | None = None,
         max_concurrency: int | None = None,
@@ -245,17 +274,23 @@ class Judge:
         on_failure: Literal["value", "raise"] = "value",
         seed: int = 0,
     ) -> None:
-        self._sampling = _checked_sampling(sampling, votes)
+        self._sampling = _checked_sampling(sampling, max_votes or votes)
         _check("orders", orders, ("both", "given", "random"))
         _check("on_failure", on_failure, ("value", "raise"))
         for name, value in (("votes", votes), ("max_concurrency", max_concurrency), ("timeout_s", timeout_s)):
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} must be more than 0, not {value}")
+        if max_votes is not None and max_votes < votes:
+            raise ConfigError(f"max_votes={max_votes} is fewer than votes={votes}, which are always taken")
+        if not 0 <= risk < 1:
+            raise ConfigError(f"risk is a probability from 0 to below 1, not {risk}")
         if isinstance(prompt, str) and prompt not in ("auto", "published"):
             prompt = prompts.get(prompt)
         self._prompt = prompt
         self._orders = orders
         self._votes = votes
+        self._max_votes = max_votes
+        self._risk = risk
         self._max_concurrency = max_concurrency
         self._max_tokens_total = max_tokens_total
         self._timeout_s = timeout_s
@@ -360,7 +395,7 @@ class Judge:
             recorded=capabilities.prompt,
         )
         defaults = prompt.sampling
-        if self._votes > 1:
+        if (self._max_votes or self._votes) > 1:
             defaults = defaults.model_copy(update={"temperature": prompt.vote_temperature})
         return Policy(
             prompt=prompt,
@@ -368,6 +403,8 @@ class Judge:
             sampling=defaults.model_copy(update=self._sampling.model_dump(include=self._sampling.model_fields_set)),
             orders=self._orders,
             votes=self._votes,
+            max_votes=self._max_votes,
+            risk=self._risk,
             can_choose=capabilities.choices and capabilities.prefix,
             force_verdict=self._force_verdict,
             seed=self._seed,

@@ -289,7 +289,8 @@ class Judgment(Value):
 
     `winner` is the side with more readable votes, "tie" when they are even, None when nothing was
     readable. `agreement` is the share of readable votes for the most voted side (0.5 to 1), None
-    without votes. `position_consistent` is None unless both orders were read.
+    without votes. `position_consistent` is None unless both orders were read, and so is
+    `position_effect`: by how much being shown first raises an answer's probability, -0.5 to 0.5.
     """
 
     winner: Outcome | None = None
@@ -297,6 +298,7 @@ class Judgment(Value):
     verdicts: tuple[Verdict, ...] = ()
     agreement: float | None = None
     position_consistent: bool | None = None
+    position_effect: float | None = None
     usage: Usage = Field(default_factory=Usage)
     latency_s: float = 0.0
     pair_id: str | None = None

@@ -1,23 +1,34 @@
-"""Readings become an outcome. Pure functions over verdicts in the caller's sides."""
+"""Readings become an outcome, and whether more readings could change it. Pure functions, in the caller's sides."""
 
+from collections import Counter
 from collections.abc import Sequence
-from math import exp
+from functools import lru_cache
+from math import comb, exp
 from typing import NamedTuple
 
 from rmr1_sdk.types import Judgment, Outcome, Shown, Usage, Verdict
 
 __all__ = [
     "ChoiceProbability",
+    "Tally",
     "agreement",
+    "change_probability",
     "choice_probability",
     "judgment",
     "majority",
     "position_consistent",
+    "position_effect",
     "probability",
+    "tallies",
 ]
 
 MIN_MASS = 0.1
 """Below this probability of A and B together a verdict's probability says nothing."""
+BY_POSITION = 0.25
+"""The share of pairs, before any vote, that are taken to be judged by position alone.
+
+Two orders of one judge disagree on 7% (GPT-4) to 87% (Falcon) of LLMBar's pairs; o1-mini's on 31% of JudgeBench's.
+"""
 
 
 class ChoiceProbability(NamedTuple):
@@ -50,9 +61,7 @@ def majority(verdicts: Sequence[Verdict]) -> Outcome | None:
     'A'
     """
     a, b = _count(verdicts)
-    if a == b:
-        return "tie" if a else None
-    return "A" if a > b else "B"
+    return _outcome(a - b) if a or b else None
 
 
 def agreement(verdicts: Sequence[Verdict]) -> float | None:
@@ -77,6 +86,84 @@ def position_consistent(verdicts: Sequence[Verdict]) -> bool | None:
     return None if ab is None or ba is None else ab == ba
 
 
+def position_effect(verdicts: Sequence[Verdict]) -> float | None:
+    """By how much being shown first raises an answer's probability: half of p_a in AB minus p_a in BA.
+
+    From -0.5 to 0.5; above 0 the judge favours what it is shown first. None unless both orders were read.
+    """
+    ab, ba = (_order_probability(_order(verdicts, shown)) for shown in ("AB", "BA"))
+    return None if ab is None or ba is None else (ab - ba) / 2
+
+
+class Tally(NamedTuple):
+    """The votes of one order for each of the caller's sides, and the readings without one."""
+
+    a: int
+    b: int
+    unreadable: int = 0
+
+
+def tallies(verdicts: Sequence[Verdict], orders: Sequence[Shown]) -> tuple[Tally, ...]:
+    """The votes of each of these orders."""
+    tallies = []
+    for shown in orders:
+        of_order = _order(verdicts, shown)
+        a, b = _count(of_order)
+        tallies.append(Tally(a, b, len(of_order) - a - b))
+    return tuple(tallies)
+
+
+@lru_cache(maxsize=65_536)
+def change_probability(votes: tuple[Tally, ...], remaining: int) -> float:
+    """The probability that `remaining` more readings in each order make another outcome of these votes.
+
+    `votes` has a tally for each order that is asked, AB's first. 1 while there is no vote at all, exactly 0
+    where no votes can change the outcome.
+
+    Adaptive-consistency (Aggarwal et al. 2023, arXiv 2305.11860) stops sampling by a Beta posterior over
+    the true majority. Here the number of votes is bounded, and the outcome that counts is theirs; so what is
+    asked is the posterior probability that the rest of them turn it. A priori each order has a rate of
+    votes for A of its own, and all rates are equally likely (Beta(1, 1)): in each order the rest is then
+    Beta-binomial. With both orders there is one more possibility, of prior probability BY_POSITION: the judge
+    always takes what is shown first, or always what is shown second. Without it, two unanimous orders that
+    contradict each other would never be believed to stay a tie. It is not considered once a reading was
+    unreadable: then even such a judge does not end in a tie. The remaining readings are taken to be readable.
+
+    Over pairs that are so, stopping at a probability of at most r makes another outcome than all readings on
+    at most a share r of them, whenever it is looked at.
+
+    >>> round(change_probability((Tally(2, 0), Tally(2, 0)), 14), 3)
+    0.04
+    """
+    if not any(tally.a or tally.b for tally in votes):
+        return 1.0 if remaining else 0.0
+    lead = sum(tally.a - tally.b for tally in votes)
+    ways = Counter({lead: 1})  # whole numbers: nothing is rounded before the last line
+    total = 1
+    for a, b, _ in votes:
+        spread: Counter[int] = Counter()
+        for more_a in range(remaining + 1):
+            more_b = remaining - more_a
+            weight = comb(a + more_a, a) * comb(b + more_b, b)  # Polya's urn
+            for before, way in ways.items():
+                spread[before + more_a - more_b] += way * weight
+        ways = spread
+        total *= comb(a + b + remaining + 1, remaining)
+    changed = sum(way for after, way in ways.items() if _outcome(after) != _outcome(lead))
+    return changed / total * (1 - _by_position(votes))
+
+
+def _by_position(votes: tuple[Tally, ...]) -> float:
+    """The posterior probability that the judge goes by position alone; its further votes then change nothing."""
+    if len(votes) != 2 or any(tally.unreadable for tally in votes):
+        return 0.0
+    ab, ba = votes
+    fits = (ab.b == 0 and ba.a == 0) + (ab.a == 0 and ba.b == 0)  # always the first shown, always the second
+    # how probable unanimous votes are where all rates are equally likely
+    other = (1 - BY_POSITION) / ((sum(ab) + 1) * (sum(ba) + 1))
+    return fits * BY_POSITION / 2 / (fits * BY_POSITION / 2 + other)
+
+
 def judgment(
     verdicts: Sequence[Verdict], *, pair_id: str | None, model: str, prompt: str, latency_s: float
 ) -> Judgment:
@@ -90,12 +177,20 @@ def judgment(
         verdicts=tuple(verdicts),
         agreement=agreement(verdicts),
         position_consistent=position_consistent(verdicts),
+        position_effect=position_effect(verdicts),
         usage=usage,
         latency_s=latency_s,
         pair_id=pair_id,
         model=model,
         prompt=prompt,
     )
+
+
+def _outcome(lead: int) -> Outcome:
+    """The outcome of votes for A minus votes for B."""
+    if lead == 0:
+        return "tie"
+    return "A" if lead > 0 else "B"
 
 
 def _count(verdicts: Sequence[Verdict]) -> tuple[int, int]:

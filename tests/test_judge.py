@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from math import log
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 
 from rmr1_sdk import BudgetExceeded, ConfigError, FakeBackend, Judge, JudgmentFailed, Pair, Prompt, Sampling, Store
 from rmr1_sdk.errors import BackendError
-from rmr1_sdk.types import Completion, Judgment, Request
+from rmr1_sdk.types import Completion, Judgment, Request, Shown
 from tests.conftest import heed_ctrl_c
+from tests.replies import decided
 
 PAIR = Pair(question="2 + 2?", a="4", b="5", id="p1", label="A")
 A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
@@ -110,6 +112,11 @@ def test_one_vote_is_greedy_and_stops_at_the_answer() -> None:
     [
         ({"votes": 3, "sampling": {"temperature": 0}}, "temperature 0"),
         ({"votes": 0}, "votes must be more than 0"),
+        ({"max_votes": 3, "sampling": {"temperature": 0}}, "3 votes at temperature 0"),
+        ({"votes": 4, "max_votes": 3}, "max_votes=3 is fewer than votes=4"),
+        ({"max_votes": 0}, "max_votes=0 is fewer than votes=1"),
+        ({"max_votes": 3, "risk": 1.0}, "risk is a probability"),
+        ({"risk": -0.1}, "risk is a probability"),
         ({"orders": "all"}, "orders is one of"),
         ({"sampling": {"seed": 1}}, "sampling.seed"),
         ({"sampling": {"max_tokens": 0}}, "sampling.max_tokens"),
@@ -128,6 +135,123 @@ def test_arguments_that_cannot_be_right_are_refused_when_the_judge_is_built(
 def test_an_unknown_backend_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="llama_cpp"):
         Judge("lama_cpp:model.gguf")
+
+
+# --- votes that stop early ------------------------------------------------------------------------
+
+
+@cache
+def seeds() -> dict[int | None, tuple[Shown, int]]:
+    """Which order and vote a judge of seed 0 asks for with each seed, found out by looking."""
+    orders: dict[Shown, list[int | None]] = {"AB": [], "BA": []}
+
+    def reply(request: Request) -> str:
+        orders["AB" if "A's Response]\n4\n" in request.messages[-1].content else "BA"].append(request.sampling.seed)
+        return A
+
+    Judge(FakeBackend(reply), votes=16).compare(PAIR)
+    return {seed: (shown, vote) for shown, asked in orders.items() for vote, seed in enumerate(asked)}
+
+
+def votes_of(ab: str, ba: str) -> Callable[[Request], str]:
+    """Votes in the caller's sides: an order's n-th reading says its n-th letter; "?" is unreadable."""
+    votes = seeds()
+
+    def reply(request: Request) -> str:
+        if request.sampling.seed not in votes:
+            return "hm"  # asked again: unreadable once more
+        shown, vote = votes[request.sampling.seed]
+        said = (ab if shown == "AB" else ba)[vote]
+        return {shown[0]: A, shown[1]: B}.get(said, "hm")
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("ab", "ba", "rounds", "winner"),
+    [
+        ("A" * 16, "A" * 16, 2, "A"),
+        ("B" * 16, "B" * 16, 2, "B"),
+        ("A" * 16, "B" * 16, 8, "tie"),  # by position alone
+        ("AB" * 8, "BA" * 8, 16, "tie"),
+        ("ABBABAAB" * 2, "ABBABAAB" * 2, 16, "tie"),
+        ("?" * 16, "?" * 16, 16, None),
+        ("A" * 16, "?" * 16, 5, "A"),
+        ("?A" + "A" * 14, "A" * 16, 3, "A"),
+    ],
+)
+def test_votes_stop_when_the_outcome_is_settled(ab: str, ba: str, rounds: int, winner: str | None) -> None:
+    judgment = Judge(FakeBackend(votes_of(ab, ba)), max_votes=16).compare(PAIR)
+    assert (len(judgment.verdicts) / 2, judgment.winner) == (rounds, winner)
+    assert [verdict.shown for verdict in judgment.verdicts] == ["AB"] * rounds + ["BA"] * rounds
+    said = "".join(verdict.winner or "?" for verdict in judgment.verdicts)
+    assert said == ab[:rounds] + ba[:rounds]
+
+
+def test_the_first_votes_are_always_taken() -> None:
+    backend = FakeBackend(prefers("4"))
+    assert len(Judge(backend, votes=5, max_votes=16).compare(PAIR).verdicts) == 10
+    assert len(Judge(backend, votes=5, max_votes=5).compare(PAIR).verdicts) == 10
+    assert len(Judge(backend, max_votes=16, orders="given").compare(PAIR).verdicts) == 4
+
+
+def test_without_risk_the_winner_is_that_of_all_votes() -> None:
+    pairs = [PAIR.model_copy(update={"question": f"{n}?"}) for n in range(200)]
+    fixed = Judge(FakeBackend(decided), votes=6)
+    adaptive = Judge(FakeBackend(decided), max_votes=6, risk=0)
+    outcomes = [judgment.winner for judgment in fixed.compare_many(pairs)]
+    assert [judgment.winner for judgment in adaptive.compare_many(pairs)] == outcomes
+    assert set(outcomes) == {"A", "B", "tie"}
+    assert adaptive.backend.asked < fixed.backend.asked == 2400  # type: ignore[attr-defined]
+
+
+def test_early_and_all_votes_share_a_store(tmp_path: Path) -> None:
+    backend = FakeBackend(prefers("4"))
+    with Judge(backend, max_votes=8, store=tmp_path / "s.db") as judge:
+        first = judge.compare(PAIR)
+    asked = backend.asked
+    with Judge(backend, max_votes=8, store=tmp_path / "s.db") as judge:
+        assert judge.compare(PAIR) == first
+    assert backend.asked == asked == len(first.verdicts) == 4
+    with Judge(backend, votes=8, store=tmp_path / "s.db") as judge:
+        fixed = judge.compare(PAIR)
+    assert backend.asked == 16
+    assert [verdict for n in (0, 8) for verdict in fixed.verdicts[n : n + 2]] == list(first.verdicts)
+
+
+def test_early_stopping_is_the_same_for_every_caller() -> None:
+    pairs = [PAIR.model_copy(update={"id": str(n), "question": f"{n}?"}) for n in range(30)]
+    judge = Judge(FakeBackend(decided), max_votes=5, risk=0.2)
+
+    async def many() -> list[Judgment]:
+        return [judgment async for judgment in judge.acompare_many(pairs)]
+
+    expected = [judge.compare(pair) for pair in pairs]
+    assert len({len(judgment.verdicts) for judgment in expected}) > 1
+    assert list(judge.compare_many(pairs)) == asyncio.run(many()) == expected
+    assert asyncio.run(judge.acompare(pairs[7])) == expected[7]
+
+
+@pytest.mark.parametrize("stop", ["refused", "too_long"])
+def test_what_is_not_taken_is_not_voted_on_again(stop: str) -> None:
+    backend = FakeBackend(lambda r: Completion.model_validate({"text": "", "stop": stop}))
+    assert Judge(backend, max_votes=16).compare(PAIR).winner is None
+    assert backend.asked == 2
+
+
+def test_no_vote_is_begun_when_the_time_is_over() -> None:
+    asked = []
+
+    async def reply(request: Request) -> str:
+        asked.append(request.sampling.seed)
+        if len(asked) > 2:
+            await asyncio.sleep(600)
+        return A if len(asked) % 2 else B
+
+    judgment = Judge(FakeBackend(reply), max_votes=16, timeout_s=0.3).compare(PAIR)
+    kinds = [verdict.failure and verdict.failure.kind for verdict in judgment.verdicts]
+    assert kinds == [None, "timeout", None, "timeout"]
+    assert len(asked) == 4
 
 
 # --- probabilities and the ladder ---------------------------------------------------------------

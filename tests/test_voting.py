@@ -1,9 +1,24 @@
+from fractions import Fraction
+from itertools import product
 from math import log
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rmr1_sdk.types import Shown, Side, Verdict
-from rmr1_sdk.voting import agreement, choice_probability, majority, position_consistent, probability
+from rmr1_sdk.voting import (
+    BY_POSITION,
+    Tally,
+    agreement,
+    change_probability,
+    choice_probability,
+    majority,
+    position_consistent,
+    position_effect,
+    probability,
+    tallies,
+)
 
 
 def v(winner: Side | None, shown: Shown = "AB", p_a: float | None = None) -> Verdict:
@@ -71,3 +86,140 @@ def test_swapping_a_verdict_twice_gives_it_back() -> None:
     assert verdict.swapped().winner == "B"
     assert verdict.swapped().p_a == 0.25
     assert verdict.swapped().swapped() == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "effect"),
+    [
+        ([v("A"), v("B", "BA")], 0.25),
+        ([v("B"), v("A", "BA")], -0.25),
+        ([v("A"), v("A", "BA")], 0.0),
+        ([v("A", "AB", 1.0), v("B", "BA", 0.0)], 0.5),
+        ([v("A", "AB", 0.9), v("A", "BA", 0.5)], 0.2),
+        ([v("A"), v(None, "BA")], None),
+        ([v("A")], None),
+    ],
+)
+def test_the_position_effect_is_what_being_shown_first_adds(verdicts: list[Verdict], effect: float | None) -> None:
+    assert position_effect(verdicts) == (None if effect is None else pytest.approx(effect))
+
+
+# --- is another vote worth it ---------------------------------------------------------------------
+
+
+def enumerated(votes: tuple[Tally, ...], remaining: int) -> float:
+    """The same probability, from every way in which the remaining votes could come, one after another."""
+
+    def slab(a: int, b: int) -> Fraction:
+        """How probable exactly these votes, in their order, are at a rate that is as likely as any other."""
+        chance, seen = Fraction(1), [0, 0]
+        for vote in [0] * a + [1] * b:
+            chance *= Fraction(seen[vote] + 1, sum(seen) + 2)
+            seen[vote] += 1
+        return chance
+
+    def outcome(counts: tuple[Tally, ...]) -> int:
+        lead = sum(tally.a - tally.b for tally in counts)
+        return (lead > 0) - (lead < 0)
+
+    def fits(ab: Tally, ba: Tally) -> int:
+        return (ab.b == 0 and ba.a == 0) + (ab.a == 0 and ba.b == 0)
+
+    by_position = len(votes) == 2 and not any(tally.unreadable for tally in votes)
+    prior = Fraction(BY_POSITION) if by_position else Fraction(0)
+    seen = changed = Fraction(0)
+    in_an_order = list(product("AB", repeat=remaining))
+    for future in product(in_an_order, repeat=len(votes)):
+        after = tuple(
+            Tally(tally.a + more.count("A"), tally.b + more.count("B"))
+            for tally, more in zip(votes, future, strict=True)
+        )
+        chance = 1 - prior
+        for tally in after:
+            chance *= slab(*tally[:2])
+        if by_position:
+            chance += prior / 2 * fits(*after)
+        seen += chance
+        changed += chance * (outcome(after) != outcome(votes))
+    return float(changed / seen)
+
+
+SOME = [
+    tuple(Tally(*counts) for counts in orders)
+    for orders in [
+        [(1, 0)], [(1, 1)], [(3, 1)], [(0, 2, 1)],
+        [(1, 0), (1, 0)], [(1, 0), (0, 1)], [(0, 2), (2, 0)], [(2, 0), (0, 2, 1)], [(2, 1), (0, 3)],
+        [(1, 0), (0, 0, 1)], [(0, 0), (0, 1)], [(2, 2), (2, 2)], [(3, 0), (0, 2)],
+    ]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("votes", SOME, ids=str)
+@pytest.mark.parametrize("remaining", [0, 1, 2, 4])
+def test_the_chance_of_a_change_is_that_of_all_ways_to_go_on(votes: tuple[Tally, ...], remaining: int) -> None:
+    assert change_probability(votes, remaining) == pytest.approx(enumerated(votes, remaining), abs=1e-12)
+
+
+def tally(most: int = 12) -> st.SearchStrategy[Tally]:
+    return st.builds(Tally, st.integers(0, most), st.integers(0, most), st.integers(0, 2))
+
+
+@given(st.lists(tally(), min_size=1, max_size=2).map(tuple), st.integers(0, 12))
+def test_a_change_is_impossible_exactly_where_it_is_out_of_reach(votes: tuple[Tally, ...], remaining: int) -> None:
+    lead = abs(sum(one.a - one.b for one in votes))
+    any_vote = any(one.a or one.b for one in votes)
+    reachable = remaining > 0 and (not any_vote or lead <= remaining * len(votes))
+    chance = change_probability(votes, remaining)
+    assert 0 <= chance <= 1
+    assert (chance > 0) == reachable
+
+
+@given(st.lists(tally(), min_size=1, max_size=2).map(tuple), st.integers(0, 12))
+def test_the_sides_and_the_orders_are_treated_alike(votes: tuple[Tally, ...], remaining: int) -> None:
+    chance = change_probability(votes, remaining)
+    assert change_probability(tuple(Tally(one.b, one.a, one.unreadable) for one in votes), remaining) == chance
+    assert change_probability(votes[::-1], remaining) == chance
+
+
+@given(st.lists(st.sampled_from(("A", "B", None)), min_size=24, max_size=24), st.data())
+def test_a_higher_risk_never_asks_more(said: list[Side | None], data: st.DataObject) -> None:
+    def rounds(risk: float) -> int:
+        for asked in range(1, 13):
+            verdicts = [*(v(w, "AB") for w in said[:asked]), *(v(w, "BA") for w in said[12 : 12 + asked])]
+            if change_probability(tallies(verdicts, ("AB", "BA")), 12 - asked) <= risk:
+                return asked
+        raise AssertionError("it is settled when nothing remains")
+
+    low, high = sorted((data.draw(st.floats(0, 0.99)), data.draw(st.floats(0, 0.99))))
+    assert rounds(high) <= rounds(low)
+
+
+def settled_after(*orders: tuple[int, int], most: int = 16, risk: float = 0.05) -> int:
+    """How many rounds of these votes it takes; each order repeats its votes for A and for B."""
+    for asked in range(1, most + 1):
+        if change_probability(tuple(Tally(a * asked, b * asked) for a, b in orders), most - asked) <= risk:
+            return asked
+    raise AssertionError("it is settled when nothing remains")
+
+
+def test_how_many_of_sixteen_rounds_it_takes() -> None:
+    assert settled_after((1, 0), (1, 0)) == 2
+    assert settled_after((1, 0), (1, 0), risk=0.01) == 3
+    assert settled_after((1, 0), (1, 0), risk=0) == 9
+    assert settled_after((1, 0), (0, 1)) == 8  # a judge of positions: a tie, and it stays one
+    assert settled_after((1, 0)) == 4  # one order alone
+
+
+def test_a_tie_within_the_orders_is_never_believed_to_stay() -> None:
+    assert change_probability((Tally(4, 4), Tally(4, 4)), 8) > 0.5
+
+
+def test_a_judge_of_positions_that_is_not_always_readable_does_not_end_in_a_tie() -> None:
+    assert change_probability((Tally(8, 0), Tally(0, 8)), 8) < 0.05
+    assert change_probability((Tally(8, 0), Tally(0, 8, 1)), 8) > 0.5
+
+
+def test_tallies_count_unreadable_readings_and_orders_without_any() -> None:
+    verdicts = [v("A"), v(None), v("B", "BA"), v("B", "BA")]
+    assert tallies(verdicts, ("AB", "BA")) == (Tally(1, 0, 1), Tally(0, 2))
+    assert tallies(verdicts[:2], ("AB", "BA")) == (Tally(1, 0, 1), Tally(0, 0))
