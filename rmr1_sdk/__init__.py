@@ -30,6 +30,7 @@ from rmr1_sdk.types import (
 if TYPE_CHECKING:
     from rmr1_sdk.backends import Backend, Capabilities, connect
     from rmr1_sdk.backends.fake import FakeBackend
+    from rmr1_sdk.calibration import Calibration
     from rmr1_sdk.judge import Judge
     from rmr1_sdk.parsing import read
     from rmr1_sdk.prompts import Prompt
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 # What works rather than is: imported when first asked for, so that `import rmr1_sdk` stays quick.
 _LATE = {
     "Backend": "rmr1_sdk.backends",
+    "Calibration": "rmr1_sdk.calibration",
     "Capabilities": "rmr1_sdk.backends",
     "FakeBackend": "rmr1_sdk.backends.fake",
     "Judge": "rmr1_sdk.judge",
@@ -53,6 +55,7 @@ __all__ = [
     "Backend",
     "BackendError",
     "BudgetExceeded",
+    "Calibration",
     "Capabilities",
     "Citation",
     "Completion",
