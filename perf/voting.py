@@ -22,10 +22,11 @@ from math import comb
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rmr1_sdk import Judge, Pair, Verdict
-from rmr1_sdk.stats import mcnemar, wilson
-from rmr1_sdk.types import Shown, Side
-from rmr1_sdk.voting import BY_POSITION, Tally, change_probability, majority, tallies
+sys.path[0] = str(Path(__file__).parents[1])  # this folder has a `llama_cpp` of its own
+from rmr1_sdk import Judge, Pair, Verdict  # noqa: E402
+from rmr1_sdk.stats import mcnemar, wilson  # noqa: E402
+from rmr1_sdk.types import Shown, Side  # noqa: E402
+from rmr1_sdk.voting import BY_POSITION, Tally, change_probability, majority, tallies  # noqa: E402
 
 RECORDED = Path(__file__).with_name("votes.jsonl")
 ORDERS: tuple[Shown, Shown] = ("AB", "BA")
@@ -209,7 +210,7 @@ def short_pairs(path: Path, count: int = 40, characters: int = 600) -> Iterator[
 
 def record(path: str, votes: str = "16", store: str = "votes.store.db") -> None:
     pairs = list(short_pairs(Path(path)))
-    with Judge("llama_cpp:smollm2-135m", votes=int(votes), sampling={"max_tokens": 128}, store=store) as judge:
+    with Judge("llama_cpp:smollm2-135m", votes=int(votes), sampling={"max_tokens": 96}, store=store) as judge:
         judgments = list(judge.compare_many([pair for _, pair in pairs], progress=True))
         made: dict[str, Any] = {
             "model": judge.backend.model,

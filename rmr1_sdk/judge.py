@@ -501,7 +501,8 @@ class Judge:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"Judge({self.backend.model!r}, orders={self._orders!r}, votes={self._votes})"
+        most = f", max_votes={self._max_votes}" if self._max_votes else ""
+        return f"Judge({self.backend.model!r}, orders={self._orders!r}, votes={self._votes}{most})"
 
 
 def _pair(question: Pair | ConversationLike, a: ConversationLike | None, b: ConversationLike | None) -> Pair:

@@ -72,7 +72,7 @@ def test_a_file_with_a_summary_and_a_record_of_the_run(run: Run, tmp_path: Path)
     assert summary["winners"] == {"tie": 3}
     assert (summary["labelled"], summary["right"]) == (3, 1)
     assert summary["accuracy"]["share"] == pytest.approx(1 / 3)
-    assert (summary["both_orders_read"], summary["position_consistent"]) == (2, 0)
+    assert (summary["both_orders_read"], summary["position_consistent"], summary["position_effect"]) == (2, 0, 0.25)
     assert record["sampling"] == {
         "max_tokens": 4096,
         "temperature": 0.0,
@@ -88,8 +88,22 @@ def test_a_file_with_a_summary_and_a_record_of_the_run(run: Run, tmp_path: Path)
         0,
     )
     assert all(len(record[name]) == 64 for name in ("prompt_sha256", "data_sha256"))
+    assert (record["max_votes"], record["risk"]) == (None, 0.05)
     assert "both orders agree  0.0% [0.0%, 65.8%] of 2" in said.stderr
+    assert "position effect    +0.25 (above 0: favours what is shown first)" in said.stderr
     assert "agrees with label  33.3%" in said.stderr
+
+
+def test_votes_of_a_file_stop_early(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "judgments.jsonl"
+    said = run(*judged("always_a"), pairs_file(tmp_path, GOOD), "--out", out, "--max-votes", 10, "--risk", 0.1)
+    assert said.returncode == 0, said.stderr
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert (record["votes"], record["max_votes"], record["risk"]) == (1, 10, 0.1)
+    assert record["sampling"]["temperature"] == 0.7
+    readings = record["summary"]["readings"]
+    assert 2 < readings < 20
+    assert len(Judgment.model_validate_json(out.read_text()).verdicts) == readings
 
 
 def test_a_person_gets_a_table(rmr1: list[str], tmp_path: Path) -> None:
@@ -150,6 +164,8 @@ def test_bad_lines_stop_the_run_before_any_work_or_are_listed(run: Run, tmp_path
         (["judge", "p.jsonl", "--model", "fake:tests.replies:none"], 2, "fake:tests.replies:none: give it as"),
         (judged("decided", "p.jsonl", "--votes", 8, "--temperature", 0), 2, "8 votes at temperature 0 would be"),
         (judged("decided", "p.jsonl", "--votes", 0), 2, "votes must be more than 0, not 0"),
+        (judged("decided", "p.jsonl", "--votes", 3, "--max-votes", 2), 2, "max_votes=2 is fewer than votes=3"),
+        (judged("decided", "p.jsonl", "--max-votes", 2, "--risk", 2), 2, "risk is a probability from 0 to below 1"),
         (judged("decided", "p.jsonl", "--orders", "all"), 2, "orders is one of 'both', 'given', 'random', not 'all'"),
         (judged("decided", "p.jsonl", "--prompt", "corr"), 2, "there is no prompt 'corr'; did you mean 'cor'?"),
         (judged("decided", "p.jsonl", "--prompt", "published"), 2, "run `rmr1 prompts pull`"),

@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from fractions import Fraction
 from itertools import product
 from math import log
@@ -128,8 +129,8 @@ def enumerated(votes: tuple[Tally, ...], remaining: int) -> float:
     by_position = len(votes) == 2 and not any(tally.unreadable for tally in votes)
     prior = Fraction(BY_POSITION) if by_position else Fraction(0)
     seen = changed = Fraction(0)
-    in_an_order = list(product("AB", repeat=remaining))
-    for future in product(in_an_order, repeat=len(votes)):
+    futures: Iterable[tuple[tuple[str, ...], ...]] = product(product("AB", repeat=remaining), repeat=len(votes))
+    for future in futures:
         after = tuple(
             Tally(tally.a + more.count("A"), tally.b + more.count("B"))
             for tally, more in zip(votes, future, strict=True)
@@ -144,17 +145,14 @@ def enumerated(votes: tuple[Tally, ...], remaining: int) -> float:
     return float(changed / seen)
 
 
-SOME = [
-    tuple(Tally(*counts) for counts in orders)
-    for orders in [
-        [(1, 0)], [(1, 1)], [(3, 1)], [(0, 2, 1)],
-        [(1, 0), (1, 0)], [(1, 0), (0, 1)], [(0, 2), (2, 0)], [(2, 0), (0, 2, 1)], [(2, 1), (0, 3)],
-        [(1, 0), (0, 0, 1)], [(0, 0), (0, 1)], [(2, 2), (2, 2)], [(3, 0), (0, 2)],
-    ]
+COUNTS: list[list[tuple[int, ...]]] = [
+    [(1, 0)], [(1, 1)], [(3, 1)], [(0, 2, 1)],
+    [(1, 0), (1, 0)], [(1, 0), (0, 1)], [(0, 2), (2, 0)], [(2, 0), (0, 2, 1)], [(2, 1), (0, 3)],
+    [(1, 0), (0, 0, 1)], [(0, 0), (0, 1)], [(2, 2), (2, 2)], [(3, 0), (0, 2)],
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("votes", SOME, ids=str)
+@pytest.mark.parametrize("votes", [tuple(Tally(*one) for one in counts) for counts in COUNTS], ids=str)
 @pytest.mark.parametrize("remaining", [0, 1, 2, 4])
 def test_the_chance_of_a_change_is_that_of_all_ways_to_go_on(votes: tuple[Tally, ...], remaining: int) -> None:
     assert change_probability(votes, remaining) == pytest.approx(enumerated(votes, remaining), abs=1e-12)

@@ -30,7 +30,8 @@ class Summary:
     """What a run of a file came to.
 
     `winners` counts pairs ("none": no reading of either order was readable), `failures` and `forced`
-    count readings, `empty` pairs with an answer without text. `accuracy` is over all labelled pairs: a
+    count readings, `empty` pairs with an answer without text. `position_effects` adds up those of the
+    pairs that were read in both orders. `accuracy` is over all labelled pairs: a
     tie is right where the label is one, and no verdict never is.
     """
 
@@ -43,6 +44,7 @@ class Summary:
     forced: int = 0
     position_consistent: int = 0
     both_orders_read: int = 0
+    position_effects: float = 0.0
     labelled: int = 0
     right: int = 0
     tokens: int = 0
@@ -59,13 +61,15 @@ class Summary:
         self.forced += sum(verdict.forced for verdict in judgment.verdicts)
         self.both_orders_read += judgment.position_consistent is not None
         self.position_consistent += judgment.position_consistent is True
+        self.position_effects += judgment.position_effect or 0.0
         self.labelled += pair.label is not None
         self.right += pair.label is not None and pair.label == judgment.winner
         self.tokens += judgment.usage.total_tokens
 
     def as_json(self) -> dict[str, Any]:
         accuracy = wilson(self.right, self.labelled)
-        return vars(self) | {
+        return {name: value for name, value in vars(self).items() if name != "position_effects"} | {
+            "position_effect": self.position_effect,
             "unreadable": self.failures.total(),
             "pairs_per_s": round(self.pairs / self.wall_s, 3) if self.wall_s else None,
             "accuracy": accuracy and accuracy._asdict(),
@@ -73,6 +77,7 @@ class Summary:
 
     def as_text(self) -> str:
         rate = f"{self.pairs / self.wall_s:.2f} pairs/s" if self.wall_s else "-"
+        effect = self.position_effect
         rows = [
             ("pairs", f"{self.pairs} ({self.identical} with identical answers, {self.empty} with an empty one)"),
             ("time", f"{self.wall_s:.1f} s, {rate}, {self.tokens:,} tokens"),
@@ -80,11 +85,17 @@ class Summary:
             ("readings", f"{self.readings}, {self.forced} forced, {self.failures.total()} unreadable"),
             ("unreadable", ", ".join(f"{kind} {n}" for kind, n in self.failures.most_common())),
             ("both orders agree", _share(self.position_consistent, self.both_orders_read)),
+            ("position effect", "" if effect is None else f"{effect:+.2f} (above 0: favours what is shown first)"),
             ("agrees with label", _share(self.right, self.labelled)),
             ("bad lines skipped", "\n".join([str(len(self.skipped_lines)), *self.skipped_lines])),
         ]
         shown = [(name, text) for name, text in rows if text and (name != "bad lines skipped" or self.skipped_lines)]
         return "\n".join(f"{name:<18} {text}".replace("\n", "\n" + " " * 19) for name, text in shown)
+
+    @property
+    def position_effect(self) -> float | None:
+        """The mean over the pairs that were read in both orders."""
+        return self.position_effects / self.both_orders_read if self.both_orders_read else None
 
 
 def _share(successes: int, trials: int) -> str:
@@ -101,7 +112,9 @@ def judge(
     out: Annotated[Path | None, typer.Option(help="Where judgments go, as JSONL.")] = None,
     prompt: Annotated[str, typer.Option(help="auto, published, or a name from `rmr1 prompts ls`.")] = "auto",
     orders: Annotated[str, typer.Option(help="both, given or random.")] = "both",
-    votes: Annotated[int, typer.Option(help="Readings per order.")] = 1,
+    votes: Annotated[int, typer.Option(help="Readings per order; with --max-votes, at least.")] = 1,
+    max_votes: Annotated[int | None, typer.Option(help="Readings per order at most; stop when it is settled.")] = None,
+    risk: Annotated[float, typer.Option(help="How probably stopping early changes the outcome.")] = 0.05,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens a reading may write.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
     seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
@@ -128,6 +141,8 @@ def judge(
         prompt=prompt,
         orders=cast(Orders, orders),  # checked by Judge
         votes=votes,
+        max_votes=max_votes,
+        risk=risk,
         sampling={name: value for name, value in given.items() if value is not None},
         store=None if no_store else store or (out and Path(f"{out}.store.db")),
         max_concurrency=max_concurrency,
@@ -141,7 +156,8 @@ def judge(
             pair = pairs[summary.pairs]
             summary.add(pair, judgment)
             output.write(judgment)
-        run = _run(judge, orders, votes, seed, data)
+        asked = {"orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed}
+        run = _run(judge, asked, data)
     summary.wall_s = time.monotonic() - started
     if out:
         (out.parent / "run.json").write_text(json.dumps(run | {"summary": summary.as_json()}, indent=2) + "\n")
@@ -256,7 +272,7 @@ class _Output:
                 os.replace(self._part, self._out)
 
 
-def _run(judge: Judge, orders: str, votes: int, seed: int, data: str | None) -> dict[str, Any]:
+def _run(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, Any]:
     """What it takes to tell one run from another."""
     policy_prompt = judge.prompt
     return {
@@ -269,9 +285,7 @@ def _run(judge: Judge, orders: str, votes: int, seed: int, data: str | None) -> 
         "prompt_sha256": policy_prompt.digest,
         "neutralise": policy_prompt.neutralise,
         "sampling": judge.sampling.model_dump(),
-        "orders": orders,
-        "votes": votes,
-        "seed": seed,
+        **asked,
         "data_sha256": data,
     }
 
