@@ -34,6 +34,7 @@ perf: $(VENV)/.llama-cpp
 	$(BIN)/python perf/import_time.py
 	$(BIN)/python perf/throughput.py
 	$(BIN)/python perf/reading.py
+	$(BIN)/python perf/voting.py
 
 clean:
 	rm -rf $(VENV) out site

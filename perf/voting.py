@@ -70,13 +70,13 @@ def _rates(draw: random.Random) -> tuple[str, tuple[float, float]]:
     return kind, (min(1.0, max(0.0, deserved + taste)), min(1.0, max(0.0, deserved - taste)))
 
 
-def from_prior(pairs: int, votes: int, unreadable: float = 0.0, seed: int = 0) -> list[Case]:
-    """Pairs as the stopping rule takes them to be."""
+def from_prior(pairs: int, votes: int, by_position: float, unreadable: float, seed: int = 0) -> list[Case]:
+    """Pairs as the stopping rule takes them to be, but for the shares by position alone and of unreadable readings."""
     draw = random.Random(seed)
     cases = []
     for _ in range(pairs):
         rates = (draw.random(), draw.random())
-        if draw.random() < BY_POSITION:
+        if draw.random() < by_position:
             rates = draw.choice(((1.0, 0.0), (0.0, 1.0)))
         cases.append(_case("prior", rates, votes, draw, unreadable))
     return cases
@@ -168,12 +168,15 @@ def simulate(pairs: int) -> None:
 
 
 def bound(pairs: int) -> None:
-    """How often the outcome differs where pairs are as the rule takes them to be, and where they are at their worst."""
-    print(f"\n16 votes per order, {pairs:,} pairs as the rule takes them to be\n{HEADER}")
-    for unreadable in (0.0, 0.3):
-        cases = from_prior(pairs, 16, unreadable)
+    """How often the outcome differs where pairs are as the rule takes them to be, and where they are not."""
+    for by_position, unreadable in ((BY_POSITION, 0.0), (0.25, 0.0), (0.25, 0.05), (0.25, 0.3)):
+        cases = from_prior(pairs, 16, by_position, unreadable)
+        print(
+            f"\n16 votes per order, {pairs:,} pairs: {by_position:.0%} by position alone, else all rates equally "
+            f"likely; {unreadable:.0%} unreadable\n{HEADER}"
+        )
         for risk in RISKS:
-            print(f"{f'risk {risk}, {unreadable:.0%} unreadable':<34}{compare(cases, stops_at(risk))}")
+            print(f"{f'risk {risk}':<34}{compare(cases, stops_at(risk))}")
     print(
         f"\n16 votes per order, {pairs // 4:,} pairs of the same two rates (of votes for A in AB and in BA)\n{HEADER}"
     )

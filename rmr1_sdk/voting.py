@@ -24,10 +24,11 @@ __all__ = [
 
 MIN_MASS = 0.1
 """Below this probability of A and B together a verdict's probability says nothing."""
-BY_POSITION = 0.25
+BY_POSITION = 0.1
 """The share of pairs, before any vote, that are taken to be judged by position alone.
 
-Two orders of one judge disagree on 7% (GPT-4) to 87% (Falcon) of LLMBar's pairs; o1-mini's on 31% of JudgeBench's.
+GPT-4's two orders disagree on 7% of LLMBar's pairs, o1-mini's on 31% of JudgeBench's: most such pairs are close ones,
+not judged by position alone. A smaller share asks more; a larger one believes ties that may not last.
 """
 
 

@@ -172,7 +172,7 @@ def votes_of(ab: str, ba: str) -> Callable[[Request], str]:
     [
         ("A" * 16, "A" * 16, 2, "A"),
         ("B" * 16, "B" * 16, 2, "B"),
-        ("A" * 16, "B" * 16, 8, "tie"),  # by position alone
+        ("A" * 16, "B" * 16, 11, "tie"),  # by position alone
         ("AB" * 8, "BA" * 8, 16, "tie"),
         ("ABBABAAB" * 2, "ABBABAAB" * 2, 16, "tie"),
         ("?" * 16, "?" * 16, 16, None),

@@ -6,6 +6,7 @@ from typing import assert_type
 
 from rmr1_sdk import (
     Backend,
+    Calibration,
     Completion,
     FakeBackend,
     Judge,
@@ -31,6 +32,7 @@ def builds() -> None:
     Judge(connect("llama_cpp:model.gguf", n_ctx=4096), orders="random", votes=8, store=Path("s.db"), timeout_s=60)
     Judge(FakeBackend(lambda request: Completion(text="")), sampling={"max_tokens": 64}, store=Store("s.db"))
     Judge(own_backend(FakeBackend(["<answer>[[A]]</answer>"])), sampling=Sampling(temperature=0.7), prompt="cor")
+    Judge("m", votes=2, max_votes=16, risk=0.01)
     Judge("m", orders="neither")  # type: ignore[arg-type]
     Judge("m", "cor")  # type: ignore[call-arg]  # options are named
 
@@ -50,6 +52,15 @@ def compares(judge: Judge) -> None:
     assert_type(judge.compare_many(pairs(), progress=True), Iterator[Judgment])
     assert_type(judge.compare("Q", "1", "2").verdicts, tuple[Verdict, ...])
     judge.compare("Q", "1")  # type: ignore[call-overload]
+
+
+def calibrates(judge: Judge) -> None:
+    judgments = list(judge.compare_many(pairs()))
+    calibration = Calibration.fit(judgments, [pair.label for pair in pairs()], method="platt")
+    calibration.save("calibration.json")
+    assert_type(Calibration.load(Path("calibration.json")).apply(judgments[0]), Judgment)
+    assert_type(judgments[0].position_effect, float | None)
+    Calibration.fit(judgments, ["A", None], method="isotonic")  # type: ignore[arg-type]
 
 
 async def awaits() -> None:
