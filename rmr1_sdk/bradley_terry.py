@@ -15,7 +15,7 @@ outright, and no other, come to a win probability of 0.88.
 """
 
 _STEPS = 100
-_CLOSE = 1e-10
+_CLOSE = 1e-8  # a Newton step this short leaves an error of its square
 
 
 class Played(NamedTuple):
@@ -59,15 +59,15 @@ def fit(n: int, played: Sequence[Played]) -> Fit:
     for _ in range(_STEPS):
         gradient, information = _derivatives(strengths, duels)
         step = _solve(_cholesky(information), gradient)
-        scale = 1.0
         while True:
-            ahead = [s + scale * d for s, d in zip(strengths, step, strict=True)]
+            ahead = [s + d for s, d in zip(strengths, step, strict=True)]
             then = _log_posterior(ahead, duels)
-            if then >= now or scale < _CLOSE:
+            size = max(map(abs, step), default=0.0)
+            if then >= now or size < _CLOSE:
                 break
-            scale /= 2  # too far: the quadratic is only a local picture
+            step = [d / 2 for d in step]  # too far: the quadratic is only a local picture
         strengths, now = ahead, then
-        if max(map(abs, step), default=0.0) < _CLOSE:
+        if size < _CLOSE:
             break
     return Fit(strengths, _inverse(_cholesky(_derivatives(strengths, duels)[1])))
 
