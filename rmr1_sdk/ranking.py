@@ -7,6 +7,7 @@ never asks for a duel twice. `Contest` puts answers into positions and makes a R
 
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -83,26 +84,32 @@ def swiss(n: int, budget: int) -> Schedule:
     """Rounds of duels between answers of about equal strength, until `budget` duels are asked or none is left.
 
     In a round everyone plays at most once: the two that are nearest in strength and have not met, then the
-    nearest of the others, and so on. After each round strengths are fitted anew to all duels so far.
+    nearest of the others, and so on; who has missed two rounds comes before all others. After each round
+    strengths are fitted anew to all duels so far.
     """
     unplayed = set(combinations(range(n), 2))
     played: list[Played] = []
+    rounds = 0
     while unplayed and len(played) < budget:
-        duels = _neighbours(unplayed, fit(n, played).strengths)[: budget - len(played)]
+        count = Counter(position for i, j, _ in played for position in (i, j))
+        behind = {position for position in range(n) if count[position] < rounds - 1}
+        duels = _neighbours(unplayed, fit(n, played).strengths, behind)[: budget - len(played)]
         unplayed.difference_update(duels)
         played += _played(duels, (yield duels))
+        rounds += 1
     return played
 
 
-def _neighbours(unplayed: Iterable[Duel], strengths: Sequence[float]) -> list[Duel]:
+def _neighbours(unplayed: Iterable[Duel], strengths: Sequence[float], behind: AbstractSet[int]) -> list[Duel]:
     """Duels without a common answer, the closest first; of equally close ones that of the lower positions."""
 
-    def distance(duel: Duel) -> tuple[float, Duel]:
-        return round(abs(strengths[duel[0]] - strengths[duel[1]]), _DIGITS), duel
+    def place(duel: Duel) -> tuple[bool, float, Duel]:
+        distance = abs(strengths[duel[0]] - strengths[duel[1]])
+        return behind.isdisjoint(duel), round(distance, _DIGITS), duel
 
     taken: set[int] = set()
     duels: list[Duel] = []
-    for duel in sorted(unplayed, key=distance):
+    for duel in sorted(unplayed, key=place):
         if taken.isdisjoint(duel):
             taken.update(duel)
             duels.append(duel)

@@ -137,6 +137,7 @@ class Output(Generic[V]):
         return self
 
     def write(self, result: V) -> None:
+        """Print it, and add its line to OUT.part."""
         if self._form:
             print(self._form(result), flush=True)
         if self._part is None:
