@@ -385,6 +385,29 @@ def test_an_anchor_is_compared_with_each_answer_and_scores_are_against_it() -> N
     assert bare.scores == pytest.approx((0.2, 0.8))
 
 
+@pytest.mark.parametrize("sure", [1.0, 0.75])
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 13, 21, 32])
+def test_the_best_comes_first_after_a_knockout(n: int, sure: float) -> None:
+    def outcome(a: str, b: str) -> float:
+        return sure if len(a) > len(b) else 1 - sure
+
+    for seed in range(20):
+        ranking = contest(["x" * (1 + k) for k in range(n)], outcome, method="knockout", seed=seed)
+        assert len(ranking.comparisons) == n - 1
+        assert ranking.order[0] == n - 1
+        assert ranking.ranks[n - 1] == 1
+
+
+@given(st.integers(2, 9), st.integers(0, 1000))
+def test_after_a_whole_round_robin_win_rates_and_strengths_give_one_order(n: int, seed: int) -> None:
+    answers = ["x" * (1 + k) for k in range(n)]
+    counted, fitted = (
+        contest(answers, lambda a, b: lottery(seed, a, b, failing=False), aggregate=aggregate)
+        for aggregate in ("win_rate", "bradley_terry")
+    )
+    assert counted.ranks == fitted.ranks
+
+
 def test_a_win_rate_is_the_mean_of_an_answers_own_duels() -> None:
     table = {("a", "b"): 0.9, ("a", "c"): 0.6, ("b", "c"): None}
 
