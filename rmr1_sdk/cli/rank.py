@@ -110,26 +110,12 @@ def rank(
         seed=seed,
     )
     how: dict[str, Any] = {"method": method, "budget": budget, "aggregate": aggregate}  # checked by Judge.rank
-    started = time.monotonic()
-    with judge, runs.Output(out, _form(out, lists)) as output:
-        with (
-            bar(len(lists), "lists") if len(lists) > 1 and sys.stderr.isatty() else nullcontext(lambda: None) as advance
-        ):
-
-            def take(ranking: Ranking) -> None:
-                summary.add(ranking)
-                output.write(ranking)
-                advance()
-
-            asyncio.run(_rank_all(judge, lists, how, take))
+    with judge:
+        _rank_lists(judge, lists, how, out, summary)
         run = runs.record(judge, orders, votes, seed, data) | how
-    summary.wall_s = time.monotonic() - started
     if out:
         runs.write_record(out, run | {"summary": summary.as_json()})
-    runs.show_summary(summary, summary.lists, to_stdout=out is not None)
-    if summary.duels and summary.failed_duels == summary.duels:
-        kinds = ", ".join(kind for kind, _ in summary.failures.most_common())
-        raise RMR1Error(f"no verdict could be read ({kinds})")
+    _report(summary, to_stdout=out is not None)
 
 
 def _lists(
@@ -154,6 +140,22 @@ def _lists(
     if not anchored:
         lists = [each.model_copy(update={"anchor": None}) for each in lists]
     return lists, Summary(skipped_lines=[str(error) for error in bad]), runs.file_digest(file)
+
+
+def _rank_lists(
+    judge: Judge, lists: Sequence[AnswerList], how: dict[str, Any], out: Path | None, summary: Summary
+) -> None:
+    started = time.monotonic()
+    progress = bar(len(lists), "lists") if len(lists) > 1 and sys.stderr.isatty() else nullcontext(lambda: None)
+    with runs.Output(out, _form(out, lists)) as output, progress as advance:
+
+        def take(ranking: Ranking) -> None:
+            summary.add(ranking)
+            output.write(ranking)
+            advance()
+
+        asyncio.run(_rank_all(judge, lists, how, take))
+    summary.wall_s = time.monotonic() - started
 
 
 async def _rank_all(
@@ -184,6 +186,13 @@ async def _rank(judge: Judge, each: AnswerList, how: dict[str, Any], *, progress
         **how,
     )
     return ranking.model_copy(update={"id": each.id})
+
+
+def _report(summary: Summary, *, to_stdout: bool) -> None:
+    runs.show_summary(summary, summary.lists, to_stdout=to_stdout)
+    if summary.duels and summary.failed_duels == summary.duels:
+        kinds = ", ".join(kind for kind, _ in summary.failures.most_common())
+        raise RMR1Error(f"no verdict could be read ({kinds})")
 
 
 def _form(out: Path | None, lists: Sequence[AnswerList]) -> Callable[[Ranking], str] | None:
