@@ -16,6 +16,7 @@ outright, and no other, come to a win probability of 0.88.
 
 _STEPS = 100
 _CLOSE = 1e-8  # a Newton step this short leaves an error of its square
+_SURE = 0.01  # a step this short ends nearer to the maximum, though rounding may hide it in the likelihood
 
 
 class Played(NamedTuple):
@@ -63,7 +64,7 @@ def fit(n: int, played: Sequence[Played]) -> Fit:
             ahead = [s + d for s, d in zip(strengths, step, strict=True)]
             then = _log_posterior(ahead, duels)
             size = max(map(abs, step), default=0.0)
-            if then >= now or size < _CLOSE:
+            if then >= now or size < _SURE:
                 break
             step = [d / 2 for d in step]  # too far: the quadratic is only a local picture
         strengths, now = ahead, then

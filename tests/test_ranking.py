@@ -183,6 +183,19 @@ def test_a_perfect_winner_stays_finite() -> None:
     assert extreme == sorted(extreme, reverse=True)
 
 
+@given(st.integers(2, 12), tables)
+def test_the_fit_is_at_the_maximum_to_the_last_digits(n: int, outcome: Outcome) -> None:
+    played = [duel for duels in drive(round_robin(n), outcome) for duel in duels]
+    strengths = fit(n, played).strengths
+    for me, strength in enumerate(strengths):
+        surprise = sum(
+            (p if i == me else 1 - p) - win_probability(strength - strengths[j if i == me else i])
+            for i, j, p in played
+            if p is not None and me in (i, j)
+        )
+        assert surprise == pytest.approx(strength / PRIOR_SD**2, abs=1e-12)
+
+
 def test_without_duels_there_is_the_prior_alone() -> None:
     strengths, covariance = fit(3, [Played(0, 1, None)])
     assert strengths == [0, 0, 0]
