@@ -15,7 +15,7 @@ SMALL = "llama_cpp:smollm2-135m"
 
 def main(model: str = SMALL) -> None:
     """Judge the pairs of pairs.jsonl, print what comes, and write it to out/demo.jsonl."""
-    pairs = read_pairs(HERE / "pairs.jsonl").pairs
+    pairs = read_pairs(HERE / "pairs.jsonl").rows
     out = HERE.parent / "out" / "demo.jsonl"
     out.parent.mkdir(exist_ok=True)
     print(f"{model} judges {len(pairs)} pairs, each in both orders, at most 256 tokens a verdict.\n")

@@ -1,7 +1,6 @@
 """Judge: the policy, the one driver that runs it, and the faces people call."""
 
 import asyncio
-import hashlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
@@ -13,11 +12,12 @@ from typing import Any, Literal, Self, overload
 
 from pydantic import ValidationError
 
-from rmr1_sdk import prompts, voting
+from rmr1_sdk import prompts, ranking, voting
 from rmr1_sdk.backends import Backend, connect
 from rmr1_sdk.errors import BudgetExceeded, ConfigError, JudgmentFailed
 from rmr1_sdk.loop import PerProcess, await_, submit, wait
 from rmr1_sdk.prompts import Prompt
+from rmr1_sdk.seeds import digest
 from rmr1_sdk.store import Store
 from rmr1_sdk.types import (
     Completion,
@@ -25,8 +25,11 @@ from rmr1_sdk.types import (
     Failure,
     Judgment,
     Message,
+    Method,
     Pair,
+    Ranking,
     Request,
+    Rubric,
     Sampling,
     Shown,
     Side,
@@ -141,12 +144,12 @@ class Policy:
         if self.orders == "given":
             return ("AB",)
         content = pair.model_dump_json(include={"question", "a", "b"})
-        return ("BA",) if _digest(self.seed, content) % 2 else ("AB",)
+        return ("BA",) if digest(self.seed, content) % 2 else ("AB",)
 
     def _ask(self, pair: Pair, readings: Sequence[_Reading], attempt: int) -> Round:
         requests = []
         for reading in readings:
-            update: dict[str, Any] = {"seed": _digest(self.seed, reading.shown, reading.vote, attempt) % 2**31}
+            update: dict[str, Any] = {"seed": digest(self.seed, reading.shown, reading.vote, attempt) % 2**31}
             if attempt:
                 update["temperature"] = _REASK_TEMPERATURE
             requests.append(Request(messages=reading.messages, sampling=self.sampling.model_copy(update=update)))
@@ -208,11 +211,6 @@ def _chosen(verdict: Verdict, logprobs: Sequence[float]) -> Verdict:
         return verdict
     winner: Side = "A" if p_a > 0.5 else "B"
     return verdict.model_copy(update={"winner": winner, "p_a": p_a, "mass": seen.mass, "forced": True, "failure": None})
-
-
-def _digest(*parts: object) -> int:
-    text = "\0".join(map(str, parts))
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
 class _Session:
@@ -372,6 +370,84 @@ class Judge:
             finally:
                 for flight in tickets.running() if tickets else started:
                     flight.cancel()
+
+    # --- ranking -------------------------------------------------------------------------------
+
+    def rank(
+        self,
+        question: ConversationLike,
+        answers: Sequence[ConversationLike],
+        *,
+        method: Method = "round_robin",
+        budget: int | None = None,
+        anchor: ConversationLike | None = None,
+        aggregate: ranking.Aggregate = "bradley_terry",
+        reference: str | None = None,
+        rubric: Rubric | str | None = None,
+        progress: bool = False,
+    ) -> Ranking:
+        """The answers from best to worst, by duels between them.
+
+        Args:
+            question: what all answers are to.
+            answers: two or more. Identical ones share a rank and a score without a call.
+            method: "round_robin" is every pair once; "knockout" finds the best in n - 1 duels; "swiss"
+                pairs neighbours in strength; "anchor" compares each answer with `anchor` alone.
+            budget: how many duels "swiss" may ask for; None is three for each different answer.
+            anchor: the answer that "anchor" compares the others with.
+            aggregate: "bradley_terry" fits strengths to all duels; "win_rate" is the mean of an answer's own
+                duels, after "round_robin" or "anchor".
+            reference: a known good answer, shown to the judge in every duel.
+            rubric: criteria, shown to the judge in every duel.
+            progress: draw a bar on standard error.
+
+        All duels of a round run at once, and an error of one cancels the others. A duel without a readable
+        verdict is left out, or with `on_failure="raise"` raises JudgmentFailed. Raises ConfigError for
+        arguments that cannot be right.
+        """
+        contest = ranking.Contest(question, answers, method, budget, anchor, aggregate, reference, rubric, self._seed)
+        with _bar(progress, range(contest.duels)) as advance:
+            return wait(submit(self._rank(contest, advance)))
+
+    async def arank(
+        self,
+        question: ConversationLike,
+        answers: Sequence[ConversationLike],
+        *,
+        method: Method = "round_robin",
+        budget: int | None = None,
+        anchor: ConversationLike | None = None,
+        aggregate: ranking.Aggregate = "bradley_terry",
+        reference: str | None = None,
+        rubric: Rubric | str | None = None,
+        progress: bool = False,
+    ) -> Ranking:
+        """`rank`, awaited; cancelling the task stops the work."""
+        contest = ranking.Contest(question, answers, method, budget, anchor, aggregate, reference, rubric, self._seed)
+        with _bar(progress, range(contest.duels)) as advance:
+            return await await_(submit(self._rank(contest, advance)))
+
+    async def _rank(self, contest: ranking.Contest, advance: Callable[[], None]) -> Ranking:
+        flow = contest.flow()
+        try:
+            pairs = next(flow)
+            while True:
+                pairs = flow.send(await self._duels(pairs, advance))
+        except StopIteration as end:
+            ranked: Ranking = end.value
+            return ranked
+
+    async def _duels(self, pairs: Sequence[Pair], advance: Callable[[], None]) -> list[Judgment]:
+        """The judgments of a round. The first error cancels the others."""
+        tasks = [asyncio.create_task(self._judge(pair)) for pair in pairs]
+        for task in tasks:
+            task.add_done_callback(lambda _: advance())
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- the driver ----------------------------------------------------------------------------
 

@@ -1,26 +1,47 @@
-"""Files of pairs: one JSON object a line, with the fields of Pair."""
+"""Files of pairs, or of lists of answers: one JSON object a line, with the fields of Pair or AnswerList."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from rmr1_sdk.errors import ConfigError, DataError
-from rmr1_sdk.types import Pair
+from rmr1_sdk.types import Conversation, Pair, Rubric, Value
 
-__all__ = ["PairFile", "read_pairs"]
+__all__ = ["AnchoredList", "AnswerList", "Rows", "read_lists", "read_pairs"]
 
 
-class PairFile(NamedTuple):
-    """The pairs of a file, in order, and an error for every line that is not one."""
+class AnswerList(Value):
+    """A question and two or more answers to it; `reference` and `rubric` as in a Pair, `anchor` to compare with."""
 
-    pairs: list[Pair]
+    question: Conversation
+    answers: Annotated[tuple[Conversation, ...], Field(min_length=2)]
+    id: str | None = None
+    anchor: Conversation | None = None
+    reference: str | None = None
+    rubric: Rubric | str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class AnchoredList(AnswerList):
+    """An AnswerList that has its anchor."""
+
+    anchor: Conversation
+
+
+Row = TypeVar("Row", Pair, AnswerList, AnchoredList)
+
+
+class Rows(NamedTuple, Generic[Row]):
+    """The rows of a file, in order, and an error for every line that is not one."""
+
+    rows: list[Row]
     bad: list[DataError]
 
 
-def read_pairs(path: Path, *, fields: Mapping[str, str] | None = None) -> PairFile:
+def read_pairs(path: Path, *, fields: Mapping[str, str] | None = None) -> Rows[Pair]:
     """Read a JSONL file of pairs; a pair without an `id` gets its line number. Empty lines are skipped.
 
     `fields` says where the file has other names: {"question": "prompt"}. Then fields that are none of
@@ -28,7 +49,16 @@ def read_pairs(path: Path, *, fields: Mapping[str, str] | None = None) -> PairFi
 
     Raises ConfigError when the file cannot be read.
     """
-    pairs: list[Pair] = []
+    return _read(path, Pair, fields or {})
+
+
+def read_lists(path: Path, *, anchored: bool = False, fields: Mapping[str, str] | None = None) -> Rows[AnswerList]:
+    """Read a JSONL file of lists of answers, as `read_pairs` does. `anchored` lines must have an anchor."""
+    return _read(path, AnchoredList if anchored else AnswerList, fields or {})
+
+
+def _read(path: Path, kind: type[Row], fields: Mapping[str, str]) -> Rows[Row]:
+    rows: list[Row] = []
     bad: list[DataError] = []
     try:
         lines = path.read_bytes().split(b"\n")
@@ -38,15 +68,15 @@ def read_pairs(path: Path, *, fields: Mapping[str, str] | None = None) -> PairFi
         if not line.strip():
             continue
         try:
-            pair = _pair(line, fields or {})
+            row = _row(line, kind, fields)
         except ValueError as error:
             bad.append(DataError(str(error), path=path, line=number))
         else:
-            pairs.append(pair if pair.id is not None else pair.model_copy(update={"id": str(number)}))
-    return PairFile(pairs, bad)
+            rows.append(row if row.id is not None else row.model_copy(update={"id": str(number)}))
+    return Rows(rows, bad)
 
 
-def _pair(line: bytes, fields: Mapping[str, str]) -> Pair:
+def _row(line: bytes, kind: type[Row], fields: Mapping[str, str]) -> Row:
     try:
         row = json.loads(line)
     except UnicodeDecodeError as error:
@@ -54,9 +84,9 @@ def _pair(line: bytes, fields: Mapping[str, str]) -> Pair:
     except json.JSONDecodeError as error:
         raise ValueError(f"not a whole JSON object ({error.msg} at column {error.colno})") from error
     if not isinstance(row, dict):
-        raise ValueError(f"a pair is a JSON object, not {type(row).__name__}")
+        raise ValueError(f"a line is a JSON object, not {type(row).__name__}")
     try:
-        return Pair.model_validate(_renamed(row, fields) if fields else row)
+        return kind.model_validate(_renamed(row, kind, fields) if fields else row)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         # of the alternatives that a field may be, the one that came furthest
@@ -68,8 +98,8 @@ def _pair(line: bytes, fields: Mapping[str, str]) -> Pair:
         raise ValueError(f"field {fields.get(name, name)}: {first['msg']}{hint}") from error
 
 
-def _renamed(row: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    ours = {name: row[theirs] for name in Pair.model_fields if (theirs := fields.get(name, name)) in row}
+def _renamed(row: dict[str, Any], kind: type[Value], fields: Mapping[str, str]) -> dict[str, Any]:
+    ours = {name: row[theirs] for name in kind.model_fields if (theirs := fields.get(name, name)) in row}
     taken = {fields.get(name, name) for name in ours}
     rest = {name: value for name, value in row.items() if name not in taken}
     given = ours.get("metadata", {})

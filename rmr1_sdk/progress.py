@@ -11,21 +11,25 @@ __all__ = ["bar"]
 
 
 class _Rate(ProgressColumn):
-    """Pairs a second."""
+    """Pairs, or whatever is counted, a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("- pairs/s" if speed is None else f"{speed:.3g} pairs/s")
+        return Text(f"{'-' if speed is None else f'{speed:.3g}'} {self._unit}/s")
 
 
 @contextmanager
-def bar(total: int | None) -> Iterator[Callable[[], None]]:
-    """Draws until the block ends; call what it gives once a pair. `total` is None where it is not known."""
+def bar(total: int | None, unit: str = "pairs") -> Iterator[Callable[[], None]]:
+    """Draws until the block ends; call what it gives once a `unit`. `total` is None where it is not known."""
     columns = (
         TextColumn("judging"),
         BarColumn(),
         MofNCompleteColumn(),
-        _Rate(),
+        _Rate(unit),
         TextColumn("left"),
         TimeRemainingColumn(),
     )

@@ -12,6 +12,8 @@ Shown = Literal["AB", "BA"]
 Outcome = Literal["A", "B", "tie"]
 Role = Literal["system", "user", "assistant", "tool"]
 Task = Literal["chat", "reasoning"]
+Method = Literal["round_robin", "knockout", "swiss", "anchor"]
+"""Which duels a ranking asks for."""
 FailureKind = Literal[
     "empty",
     "no_answer",
@@ -324,6 +326,51 @@ class Judgment(Value):
                 parts.append("shown in the other order: its A is your B")
             parts.append(_prose(verdict))
         return "\n\n".join(parts)
+
+
+class Comparison(Value):
+    """One duel of a ranking: the indices of its sides, and the probability that A is better.
+
+    `p_a` is None where nothing was readable. With `anchor`, the index after the last answer is the anchor.
+    """
+
+    a: int
+    b: int
+    p_a: float | None = None
+
+
+class Ranking(Value):
+    """Answers from best to worst.
+
+    `scores[i]` is the fitted probability that answer i beats a random other answer of the list (the mean
+    is 0.5), or with `anchor` that it beats the anchor. `std_errors[i]` is the standard error of `scores[i]`.
+    `ranks[i]` counts from 1; equal scores share a rank, and identical answers always do. All three are None
+    for an answer of which no duel could be read. `order` holds the indices of the others, best first.
+
+    `judgments[k]` is the judgment of `comparisons[k]`, in the order they were asked. `cycles` are answers
+    that beat each other in a circle, each the next one and the last the first. `id` is the caller's name
+    for the list; `rmr1 rank` sets it.
+    """
+
+    method: Method
+    order: tuple[int, ...]
+    ranks: tuple[int | None, ...]
+    scores: tuple[float | None, ...]
+    std_errors: tuple[float | None, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    judgments: tuple[Judgment, ...] = ()
+    cycles: tuple[tuple[int, ...], ...] = ()
+    id: str | None = None
+
+    @property
+    def failed(self) -> int:
+        """How many duels could not be read. They count for neither side."""
+        return sum(comparison.p_a is None for comparison in self.comparisons)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all duels."""
+        return sum((judgment.usage for judgment in self.judgments), Usage())
 
 
 def _headline(judgment: Judgment) -> str:

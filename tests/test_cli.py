@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rmr1_sdk import Judgment
+from rmr1_sdk import Judgment, Ranking
 from rmr1_sdk.models import MODELS
 
 GOOD = {"question": "2 + 2?", "a": "4", "b": "5", "label": "A"}
@@ -31,6 +31,14 @@ def pairs_file(tmp_path: Path, *lines: object) -> Path:
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
     return path
+
+
+def lists_file(tmp_path: Path, *lines: object) -> Path:
+    return pairs_file(tmp_path, *lines).rename(tmp_path / "lists.jsonl")
+
+
+def ranked(name: str, *more: object) -> list[object]:
+    return ["rank", "--model", f"fake:tests.replies:{name}", *more]
 
 
 def judged(name: str, *more: object) -> list[object]:
@@ -151,6 +159,77 @@ def test_bad_lines_stop_the_run_before_any_work_or_are_listed(run: Run, tmp_path
     assert [line.split(":")[1] for line in json.loads(skipped.stdout)["skipped_lines"]] == ["2", "3"]
 
 
+LIST = {"question": "2 + 2?", "answers": ["4", "5", "four", "4"]}
+
+
+def test_one_list_is_ranked(run: Run, tmp_path: Path) -> None:
+    answer = tmp_path / "answer.txt"
+    answer.write_text("four, of course")
+    given = ["--question", "2 + 2?", "--answer", f"@{answer}", "--answer", "5", "--answer", "4"]
+    said = run(*ranked("decided"), *given)
+    assert said.returncode == 0, said.stderr
+    ranking = Ranking.model_validate_json(said.stdout)
+    assert (ranking.method, len(ranking.comparisons), sorted(ranking.order)) == ("round_robin", 3, [0, 1, 2])
+    assert said.stderr == ""
+    against = run(*ranked("decided"), *given, "--method", "anchor", "--anchor", "5", "--aggregate", "win_rate")
+    assert Ranking.model_validate_json(against.stdout).scores[1] == 0.5
+
+
+def test_a_file_of_lists_is_ranked(run: Run, tmp_path: Path) -> None:
+    path = lists_file(tmp_path, *[LIST | {"question": f"{n}?", "id": f"list {n}"} for n in range(40)])
+    out = tmp_path / "out" / "rankings.jsonl"
+    said = run(*ranked("decided"), path, "--method", "swiss", "--budget", 2, "--out", out)
+    assert said.returncode == 0, said.stderr
+    rankings = [Ranking.model_validate_json(line) for line in out.read_text().splitlines()]
+    assert [ranking.id for ranking in rankings] == [f"list {n}" for n in range(40)]
+    assert {(ranking.method, len(ranking.comparisons)) for ranking in rankings} == {("swiss", 2)}
+    record = json.loads((out.parent / "run.json").read_text())
+    assert (record["method"], record["budget"], record["aggregate"]) == ("swiss", 2, "bradley_terry")
+    assert record["summary"] == json.loads(said.stdout)
+    summary = record["summary"]
+    assert {name: summary[name] for name in ("lists", "answers", "unranked", "duels", "failed_duels")} == {
+        "lists": 40, "answers": 160, "unranked": 0, "duels": 80, "failed_duels": 0,
+    }  # fmt: skip
+    assert "duels              80 (0 failed)" in said.stderr
+    assert not Path(f"{out}.part").exists()
+    kept = json.loads(run("store", "ls", f"{out}.store.db").stdout)["completions"]
+    assert kept == 160
+
+
+def test_a_person_gets_a_table_of_ranks(rmr1: list[str], tmp_path: Path) -> None:
+    path = lists_file(tmp_path, LIST | {"id": "first", "answers": ["4", "a long answer " * 9, "4"]})
+    ours, theirs = pty.openpty()
+    subprocess.run([*rmr1, *map(str, ranked("always_a", path))], stdout=theirs, stderr=subprocess.PIPE, check=True)
+    os.close(theirs)
+    table = os.read(ours, 100_000).decode().splitlines()
+    os.close(ours)
+    assert [line.split() for line in table[:4]] == [
+        ["==", "first"],
+        ["rank", "score", "answer"],
+        ["1", "0.50", "±", "0.20", "0:", "4"],
+        ["1", "0.50", "±", "0.41", "1:", *["a", "long", "answer"] * 4, "..."],
+    ]
+
+
+def test_a_killed_ranking_goes_on_where_it_was(run: Run, tmp_path: Path) -> None:
+    path = lists_file(tmp_path, *[LIST | {"question": f"{n}?"} for n in range(30)])
+    out, asked = tmp_path / "o.jsonl", tmp_path / "asked"
+    environment = {**os.environ, "ASKED": str(asked)}
+    assert run(*ranked("logged"), path, "--out", out, "--max-tokens-total", 8_000, env=environment).returncode == 1
+    assert not out.exists()
+    assert run(*ranked("logged"), path, "--out", out, env=environment).returncode == 0
+    assert len(out.read_text().splitlines()) == 30
+    requests = asked.read_text().splitlines()
+    assert len(requests) == len(set(requests)) == 30 * 3 * 2
+
+
+def test_answers_that_cannot_be_judged_have_no_rank(run: Run, tmp_path: Path) -> None:
+    said = run(*ranked("mute"), lists_file(tmp_path, LIST, LIST), "--out", tmp_path / "o.jsonl")
+    assert said.returncode == 1
+    assert "error: no verdict could be read (no_answer)" in said.stderr
+    assert json.loads(said.stdout)["unranked"] == 8
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -174,6 +253,13 @@ def test_bad_lines_stop_the_run_before_any_work_or_are_listed(run: Run, tmp_path
         (judged("decided", "p.jsonl", "--store", "/proc/none/s.db"), 1, "unable to open database file"),
         (judged("decided", "p.jsonl", "--max-tokens-total", 10), 1, "tokens are spent of max_tokens_total=10"),
         (judged("decided", "p.jsonl", "--question", "Q"), 2, "not both"),
+        (ranked("decided"), 2, "give a file of lists, or --question and two or more of --answer"),
+        (ranked("decided", "l.jsonl", "--method", "elo"), 2, "there is no method 'elo'; Known: round_robin, knockout"),
+        (ranked("decided", "l.jsonl", "--budget", 3), 2, "budget= goes with method='swiss'"),
+        (ranked("decided", "l.jsonl", "--anchor", "3"), 2, "not both"),
+        (ranked("decided", "l.jsonl", "--method", "anchor"), 1, "field anchor: Field required"),
+        (ranked("decided", "p.jsonl"), 1, "field answers: Field required; the line has question, a, b, label."),
+        (ranked("decided", "l.jsonl", "--field", "answer=a"), 2, "ours are question, answers, id, anchor"),
         (["store", "ls", "none.db"], 1, "none.db: no such store"),
         (["store", "prune", "none.db"], 2, "say what to prune"),
         (["prompts", "show", "reasonin"], 2, "did you mean 'reasoning'?"),
@@ -184,7 +270,8 @@ def test_bad_input_is_said_with_its_exit_code(
     run: Run, tmp_path: Path, arguments: list[object], code: int, message: str
 ) -> None:
     (tmp_path / "p.jsonl").write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | {"question": "3 + 3?"}) + "\n")
-    in_folder = [tmp_path / part if part == "p.jsonl" else part for part in arguments]
+    (tmp_path / "l.jsonl").write_text(json.dumps(LIST) + "\n")
+    in_folder = [tmp_path / part if part in ("p.jsonl", "l.jsonl") else part for part in arguments]
     said = run(*in_folder)
     assert said.returncode == code, said.stderr
     assert message in said.stderr.replace("\n", " ")

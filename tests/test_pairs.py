@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from rmr1_sdk import ConfigError, Pair
-from rmr1_sdk.pairs import read_pairs
+from rmr1_sdk.pairs import read_lists, read_pairs
 
 
 def written(tmp_path: Path, *lines: object) -> Path:
@@ -45,7 +45,7 @@ def test_our_own_pairs_are_read() -> None:
         ({"question": "Q", "a": "1", "b": "2", "label": "C"}, "field label: Input should be 'A', 'B' or 'tie'"),
         ({"question": [], "a": "1", "b": "2"}, "field question: Value error, question is an empty conversation"),
         ({"question": [{"role": "me", "content": "x"}], "a": "1", "b": "2"}, "field question.0.role: Input should be"),
-        ("[1, 2]", "a pair is a JSON object, not list"),
+        ("[1, 2]", "a line is a JSON object, not list"),
     ],
 )
 def test_a_bad_line_is_named_with_its_field(tmp_path: Path, line: object, message: str) -> None:
@@ -69,6 +69,21 @@ def test_fields_of_other_names(tmp_path: Path) -> None:
     assert pairs == [Pair(question="Q", a="1", b="2", id="1", metadata={"source": "x", "n": 1})]
     _, bad = read_pairs(path, fields={"question": "prompt", "a": "choosen", "b": "rejected"})
     assert "field choosen: Field required; the line has prompt, chosen, rejected, source" in str(bad[0])
+
+
+def test_a_list_of_answers_a_line(tmp_path: Path) -> None:
+    good = {"question": "Q", "answers": ["1", "2", [{"role": "assistant", "content": "3"}]], "anchor": "0"}
+    path = written(tmp_path, good, {"question": "Q", "answers": ["1"]}, {"question": "Q", "answers": ["1", "2"]})
+    lists, bad = read_lists(path)
+    assert [(each.id, len(each.answers)) for each in lists] == [("1", 3), ("3", 2)]
+    assert "2: field answers: Tuple should have at least 2 items" in str(bad[0])
+    anchored, bad = read_lists(path, anchored=True)
+    assert [each.anchor for each in anchored] == ["0"]
+    assert "3: field anchor: Field required; the line has question, answers." in str(bad[1])
+    other_names = written(tmp_path, {"prompt": "Q", "completions": ["1", "2"], "n": 2})
+    renamed, bad = read_lists(other_names, fields={"question": "prompt", "answers": "completions"})
+    assert bad == []
+    assert (renamed[0].answers, renamed[0].metadata) == (("1", "2"), {"n": 2})
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

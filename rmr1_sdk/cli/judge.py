@@ -1,22 +1,17 @@
 """`rmr1 judge`: one pair, or a file of them."""
 
-import hashlib
-import json
-import os
-import platform
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
-from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
+from rmr1_sdk.cli import runs
+from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.judge import Judge, Orders
 from rmr1_sdk.pairs import read_pairs
 from rmr1_sdk.stats import wilson
@@ -87,10 +82,8 @@ class Summary:
             ("both orders agree", _share(self.position_consistent, self.both_orders_read)),
             ("position effect", "" if effect is None else f"{effect:+.2f} (above 0: favours what is shown first)"),
             ("agrees with label", _share(self.right, self.labelled)),
-            ("bad lines skipped", "\n".join([str(len(self.skipped_lines)), *self.skipped_lines])),
         ]
-        shown = [(name, text) for name, text in rows if text and (name != "bad lines skipped" or self.skipped_lines)]
-        return "\n".join(f"{name:<18} {text}".replace("\n", "\n" + " " * 19) for name, text in shown)
+        return runs.as_lines(rows, self.skipped_lines)
 
     @property
     def position_effect(self) -> float | None:
@@ -104,38 +97,34 @@ def _share(successes: int, trials: int) -> str:
 
 def judge(
     file: Annotated[Path | None, typer.Argument(help="A JSONL file of pairs.")] = None,
-    model: Annotated[str, typer.Option(help='The engine and model, as in "llama_cpp:model.gguf".')] = "",
+    model: runs.Model = "",
     question: Annotated[str | None, typer.Option(help="For one pair: the question, or @FILE.")] = None,
     a: Annotated[str | None, typer.Option(help="For one pair: one answer, or @FILE.")] = None,
     b: Annotated[str | None, typer.Option(help="For one pair: the other answer, or @FILE.")] = None,
-    field: Annotated[list[str], typer.Option(help="Where FILE names a field differently: question=prompt.")] = [],  # noqa: B006  # typer copies it
+    field: runs.Field = [],  # noqa: B006  # typer copies it
     out: Annotated[Path | None, typer.Option(help="Where judgments go, as JSONL.")] = None,
-    prompt: Annotated[str, typer.Option(help="auto, published, or a name from `rmr1 prompts ls`.")] = "auto",
-    orders: Annotated[str, typer.Option(help="both, given or random.")] = "both",
-    votes: Annotated[int, typer.Option(help="Readings per order; with --max-votes, at least.")] = 1,
+    prompt: runs.PromptName = "auto",
+    orders: runs.OrdersName = "both",
+    votes: runs.Votes = 1,
     max_votes: Annotated[int | None, typer.Option(help="Readings per order at most; stop when it is settled.")] = None,
     risk: Annotated[float, typer.Option(help="How probably stopping early changes the outcome.")] = 0.05,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens a reading may write.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
-    seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
-    store: Annotated[Path | None, typer.Option(help="Keeps completions [default: OUT.store.db].")] = None,
-    no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing; no resume.")] = False,
+    max_tokens: runs.MaxTokens = None,
+    temperature: runs.Temperature = None,
+    seed: runs.Seed = 0,
+    store: runs.StoreFile = None,
+    no_store: runs.NoStore = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first pairs.")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="List bad lines in the summary and go on.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Seconds per comparison.")] = None,
-    max_tokens_total: Annotated[int | None, typer.Option(help="Stop when so many tokens are spent.")] = None,
-    max_concurrency: Annotated[int | None, typer.Option(help="Requests in flight.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    skip_bad: runs.SkipBad = False,
+    timeout: runs.Timeout = None,
+    max_tokens_total: runs.MaxTokensTotal = None,
+    max_concurrency: runs.MaxConcurrency = None,
+    offline: runs.Offline = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print each judgment with its reasons.")] = False,
 ) -> None:
     """Judge one pair (--question, --a, --b) or a file of pairs."""
-    if not model:
-        raise ConfigError('--model is missing: give an engine and a model, as in "llama_cpp:model.gguf"')
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    runs.check_model(model, offline=offline)
     pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad)
     pairs = pairs[:limit]
-    given = {"max_tokens": max_tokens, "temperature": temperature}
     judge = Judge(
         model,
         prompt=prompt,
@@ -143,24 +132,24 @@ def judge(
         votes=votes,
         max_votes=max_votes,
         risk=risk,
-        sampling={name: value for name, value in given.items() if value is not None},
-        store=None if no_store else store or (out and Path(f"{out}.store.db")),
+        sampling=runs.sampling(max_tokens, temperature),
+        store=runs.store_beside(out, store, no_store=no_store),
         max_concurrency=max_concurrency,
         max_tokens_total=max_tokens_total,
         timeout_s=timeout,
         seed=seed,
     )
     started = time.monotonic()
-    with judge, _Output(out, _form(explain, out, len(pairs))) as output:
+    with judge, runs.Output(out, _form(explain, out, len(pairs))) as output:
         for judgment in judge.compare_many(pairs, progress=len(pairs) > 1 and sys.stderr.isatty()):
             pair = pairs[summary.pairs]
             summary.add(pair, judgment)
             output.write(judgment)
         asked = {"orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed}
-        run = _run(judge, asked, data)
+        run = runs.record(judge, asked, data)
     summary.wall_s = time.monotonic() - started
     if out:
-        (out.parent / "run.json").write_text(json.dumps(run | {"summary": summary.as_json()}, indent=2) + "\n")
+        runs.write_record(out, run | {"summary": summary.as_json()})
     _report(summary, to_stdout=out is not None)
 
 
@@ -172,45 +161,16 @@ def _pairs(
     if file is None:
         if question is None or a is None or b is None:
             raise ConfigError("give a file of pairs, or --question, --a and --b")
-        pair = Pair(question=_text("--question", question), a=_text("--a", a), b=_text("--b", b))
+        pair = Pair(question=runs.text("--question", question), a=runs.text("--a", a), b=runs.text("--b", b))
         return [pair], Summary(), None
     if texts != (None, None, None):
         raise ConfigError("give a file of pairs or --question, --a and --b, not both")
-    pairs, bad = read_pairs(file, fields=_mapping(fields))
-    if bad and not skip_bad:
-        more = f" (and {len(bad) - 1} more bad lines)" if len(bad) > 1 else ""
-        raise DataError(f"{bad[0]}{more}; nothing was judged. --skip-bad leaves bad lines out and lists them")
-    if not pairs:
-        raise DataError("no pairs in this file", path=file)
-    return pairs, Summary(skipped_lines=[str(error) for error in bad]), hashlib.sha256(file.read_bytes()).hexdigest()
+    pairs, bad = read_pairs(file, fields=runs.mapping(fields, Pair))
+    runs.check_lines(file, len(pairs), bad, skip_bad)
+    return pairs, Summary(skipped_lines=[str(error) for error in bad]), runs.file_digest(file)
 
 
-def _text(option: str, value: str) -> str:
-    """The value, or what the file of "@FILE" holds; "@@" is an "@" that means itself."""
-    if not value.startswith("@") or value.startswith("@@"):
-        return value.removeprefix("@")
-    try:
-        return Path(value[1:]).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{option} {value}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _mapping(fields: list[str]) -> dict[str, str]:
-    mapping = {}
-    for entry in fields:
-        ours, equals, theirs = entry.partition("=")
-        if not (equals and theirs) or ours not in Pair.model_fields:
-            raise ConfigError(
-                f"--field {entry}: write OURS=THEIRS, as in question=prompt; ours are {', '.join(Pair.model_fields)}"
-            )
-        mapping[ours] = theirs
-    return mapping
-
-
-_Form = Callable[[Judgment], str]
-
-
-def _form(explain: bool, out: Path | None, pairs: int) -> _Form | None:
+def _form(explain: bool, out: Path | None, pairs: int) -> Callable[[Judgment], str] | None:
     """How judgments are printed, None where they are not: in OUT alone they are JSON."""
     if explain or (out is None and sys.stdout.isatty() and pairs == 1):
         return lambda judgment: f"== {_name(judgment)} ({judgment.latency_s:.1f} s)\n{judgment.explain()}\n"
@@ -235,74 +195,9 @@ def _name(judgment: Judgment) -> str:
     return judgment.pair_id or "pair"
 
 
-class _Output:
-    """Where judgments go: into OUT.part, which becomes OUT when all are there, and in some form to the screen."""
-
-    def __init__(self, out: Path | None, form: _Form | None) -> None:
-        self._out = out
-        self._part = out and Path(f"{out}.part")
-        self._form = form
-
-    def __enter__(self) -> "_Output":
-        if self._part:
-            try:
-                self._part.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._part.open("w", encoding="utf-8")
-            except OSError as error:
-                raise ConfigError(f"--out {self._out}: cannot be written ({error.strerror or error})") from error
-        return self
-
-    def write(self, judgment: Judgment) -> None:
-        if self._form:
-            print(self._form(judgment), flush=True)
-        if self._part is None:
-            return
-        try:
-            self._file.write(judgment.model_dump_json() + "\n")
-            self._file.flush()
-        except OSError as error:
-            why = f"{self._part}: {error.strerror or error}"
-            raise RMR1Error(f"{why}; with a store, the same command goes on where this one ended") from error
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self._part and self._out:
-            with suppress(OSError):  # a full disk was reported by write
-                self._file.close()
-            if error is None:
-                os.replace(self._part, self._out)
-
-
-def _run(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, Any]:
-    """What it takes to tell one run from another."""
-    policy_prompt = judge.prompt
-    return {
-        "rmr1_sdk": version("rmr1_sdk"),
-        "python": platform.python_version(),
-        "engines": {name: found for name in ("llama_cpp_python",) if (found := _version(name))},
-        "model": judge.backend.model,
-        "identity": judge.backend.identity,
-        "prompt": policy_prompt.name,
-        "prompt_sha256": policy_prompt.digest,
-        "neutralise": policy_prompt.neutralise,
-        "sampling": judge.sampling.model_dump(),
-        **asked,
-        "data_sha256": data,
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
 def _report(summary: Summary, *, to_stdout: bool) -> None:
     """The summary: JSON when standard output is a pipe of its own, a few lines for a person."""
-    if to_stdout and not sys.stdout.isatty():
-        print(json.dumps(summary.as_json()))
-    if summary.pairs > 1 or summary.skipped_lines:
-        print(summary.as_text(), file=sys.stderr)
+    runs.show_summary(summary, summary.pairs, to_stdout=to_stdout)
     if summary.pairs and summary.winners["none"] == summary.pairs:
         kinds: Sequence[str] = [kind for kind, _ in summary.failures.most_common()]
         hint = "; every prompt is longer than the model's context" if kinds == ["prompt_too_long"] else ""

@@ -14,6 +14,7 @@ from rmr1_sdk import (
     Message,
     Pair,
     Prompt,
+    Ranking,
     Request,
     Sampling,
     Store,
@@ -63,9 +64,19 @@ def calibrates(judge: Judge) -> None:
     Calibration.fit(judgments, ["A", None], method="isotonic")  # type: ignore[arg-type]
 
 
+def ranks(judge: Judge) -> None:
+    assert_type(judge.rank("Q", ["1", "2"]), Ranking)
+    ranking = judge.rank("Q", ["1", [{"role": "assistant", "content": "2"}]], method="swiss", budget=9, progress=True)
+    assert_type(ranking.scores, tuple[float | None, ...])
+    judge.rank("Q", ["1", "2"], method="anchor", anchor="3", aggregate="win_rate", reference="R", rubric="Brief.")
+    judge.rank("Q", ["1", "2"], method="elo")  # type: ignore[arg-type]
+    judge.rank("Q", ["1", "2"], "swiss")  # type: ignore[call-arg]
+
+
 async def awaits() -> None:
     async with Judge("llama_cpp:model.gguf") as judge:
         assert_type(await judge.acompare("Q", "1", "2"), Judgment)
+        assert_type(await judge.arank("Q", ["1", "2"], method="knockout"), Ranking)
         assert_type(judge.acompare_many(pairs()), AsyncIterator[Judgment])
 
 

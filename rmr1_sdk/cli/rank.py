@@ -1,0 +1,223 @@
+"""`rmr1 rank`: one list of answers, or a file of them."""
+
+import asyncio
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import shorten
+from typing import Annotated, Any, cast
+
+import typer
+
+from rmr1_sdk.cli import runs
+from rmr1_sdk.errors import ConfigError, RMR1Error
+from rmr1_sdk.judge import Judge, Orders
+from rmr1_sdk.pairs import AnswerList, read_lists
+from rmr1_sdk.progress import bar
+from rmr1_sdk.types import Conversation, Ranking
+
+__all__ = ["rank"]
+
+_AHEAD = 16  # lists begun at once, so that the last rounds of one do not leave the engine idle
+
+
+@dataclass
+class Summary:
+    """What a run of a file came to. `failures` counts readings, `unranked` answers of which no duel was read."""
+
+    lists: int = 0
+    answers: int = 0
+    unranked: int = 0
+    duels: int = 0
+    failed_duels: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    lists_with_cycles: int = 0
+    tokens: int = 0
+    wall_s: float = 0.0
+    skipped_lines: list[str] = field(default_factory=list)
+
+    def add(self, ranking: Ranking) -> None:
+        self.lists += 1
+        self.answers += len(ranking.scores)
+        self.unranked += ranking.scores.count(None)
+        self.duels += len(ranking.comparisons)
+        self.failed_duels += ranking.failed
+        verdicts = [verdict for judgment in ranking.judgments for verdict in judgment.verdicts]
+        self.failures.update(verdict.failure.kind for verdict in verdicts if verdict.failure)
+        self.lists_with_cycles += bool(ranking.cycles)
+        self.tokens += ranking.usage.total_tokens
+
+    def as_json(self) -> dict[str, Any]:
+        return vars(self) | {"unreadable": self.failures.total()}
+
+    def as_text(self) -> str:
+        rows = [
+            ("lists", f"{self.lists} ({self.lists_with_cycles} with cycles)"),
+            ("answers", f"{self.answers} ({self.unranked} without a rank)"),
+            ("duels", f"{self.duels} ({self.failed_duels} failed)"),
+            ("time", f"{self.wall_s:.1f} s, {self.tokens:,} tokens"),
+            ("unreadable", ", ".join(f"{kind} {n}" for kind, n in self.failures.most_common())),
+        ]
+        return runs.as_lines(rows, self.skipped_lines)
+
+
+def rank(
+    file: Annotated[Path | None, typer.Argument(help="A JSONL file of lists: question and answers.")] = None,
+    model: runs.Model = "",
+    question: Annotated[str | None, typer.Option(help="For one list: the question, or @FILE.")] = None,
+    answer: Annotated[list[str], typer.Option(help="For one list: an answer, or @FILE; repeat it.")] = [],  # noqa: B006  # typer copies it
+    anchor: Annotated[
+        str | None, typer.Option(help="For one list: what to compare the answers with, or @FILE.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="round_robin, knockout, swiss or anchor.")] = "round_robin",
+    budget: Annotated[int | None, typer.Option(help="Duels that swiss may ask for [default: 3 an answer].")] = None,
+    aggregate: Annotated[str, typer.Option(help="bradley_terry or win_rate.")] = "bradley_terry",
+    field: runs.Field = [],  # noqa: B006  # typer copies it
+    out: Annotated[Path | None, typer.Option(help="Where rankings go, as JSONL.")] = None,
+    prompt: runs.PromptName = "auto",
+    orders: runs.OrdersName = "both",
+    votes: runs.Votes = 1,
+    max_tokens: runs.MaxTokens = None,
+    temperature: runs.Temperature = None,
+    seed: runs.Seed = 0,
+    store: runs.StoreFile = None,
+    no_store: runs.NoStore = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Rank only the first lists.")] = None,
+    skip_bad: runs.SkipBad = False,
+    timeout: runs.Timeout = None,
+    max_tokens_total: runs.MaxTokensTotal = None,
+    max_concurrency: runs.MaxConcurrency = None,
+    offline: runs.Offline = False,
+) -> None:
+    """Rank one list of answers (--question, --answer, --answer ...) or a file of lists."""
+    runs.check_model(model, offline=offline)
+    lists, summary, data = _lists(file, field, (question, answer, anchor), method, skip_bad)
+    lists = lists[:limit]
+    judge = Judge(
+        model,
+        prompt=prompt,
+        orders=cast(Orders, orders),  # checked by Judge
+        votes=votes,
+        sampling=runs.sampling(max_tokens, temperature),
+        store=runs.store_beside(out, store, no_store=no_store),
+        max_concurrency=max_concurrency,
+        max_tokens_total=max_tokens_total,
+        timeout_s=timeout,
+        seed=seed,
+    )
+    how: dict[str, Any] = {"method": method, "budget": budget, "aggregate": aggregate}  # checked by Judge.rank
+    with judge:
+        _rank_lists(judge, lists, how, out, summary)
+        run = runs.record(judge, {"orders": orders, "votes": votes, "seed": seed, **how}, data)
+    if out:
+        runs.write_record(out, run | {"summary": summary.as_json()})
+    _report(summary, to_stdout=out is not None)
+
+
+def _lists(
+    file: Path | None, fields: list[str], one: tuple[str | None, list[str], str | None], method: str, skip_bad: bool
+) -> tuple[list[AnswerList], Summary, str | None]:
+    """The lists to rank, the summary they start, and the digest of the file they came from."""
+    question, answers, anchor = one
+    if file is None:
+        if question is None or len(answers) < 2:
+            raise ConfigError("give a file of lists, or --question and two or more of --answer")
+        given = AnswerList(
+            question=runs.text("--question", question),
+            answers=tuple(runs.text("--answer", answer) for answer in answers),
+            anchor=None if anchor is None else runs.text("--anchor", anchor),
+        )
+        return [given], Summary(), None
+    if one != (None, [], None):
+        raise ConfigError("give a file of lists or --question, --answer and --anchor, not both")
+    anchored = method == "anchor"
+    lists, bad = read_lists(file, anchored=anchored, fields=runs.mapping(fields, AnswerList))
+    runs.check_lines(file, len(lists), bad, skip_bad)
+    if not anchored:
+        lists = [each.model_copy(update={"anchor": None}) for each in lists]
+    return lists, Summary(skipped_lines=[str(error) for error in bad]), runs.file_digest(file)
+
+
+def _rank_lists(
+    judge: Judge, lists: Sequence[AnswerList], how: dict[str, Any], out: Path | None, summary: Summary
+) -> None:
+    started = time.monotonic()
+    progress = bar(len(lists), "lists") if len(lists) > 1 and sys.stderr.isatty() else nullcontext(lambda: None)
+    with runs.Output(out, _form(out, lists)) as output, progress as advance:
+
+        def take(ranking: Ranking) -> None:
+            summary.add(ranking)
+            output.write(ranking)
+            advance()
+
+        asyncio.run(_rank_all(judge, lists, how, take))
+    summary.wall_s = time.monotonic() - started
+
+
+async def _rank_all(
+    judge: Judge, lists: Sequence[AnswerList], how: dict[str, Any], take: Callable[[Ranking], None]
+) -> None:
+    """Rank several lists at once and hand each ranking on, in order."""
+    started: deque[asyncio.Task[Ranking]] = deque()
+    try:
+        for each in lists:
+            started.append(asyncio.create_task(_rank(judge, each, how, progress=len(lists) == 1)))
+            if len(started) >= _AHEAD:
+                take(await started.popleft())
+        while started:
+            take(await started.popleft())
+    finally:
+        for task in started:
+            task.cancel()
+
+
+async def _rank(judge: Judge, each: AnswerList, how: dict[str, Any], *, progress: bool) -> Ranking:
+    ranking = await judge.arank(
+        each.question,
+        each.answers,
+        anchor=each.anchor,
+        reference=each.reference,
+        rubric=each.rubric,
+        progress=progress and sys.stderr.isatty(),
+        **how,
+    )
+    return ranking.model_copy(update={"id": each.id})
+
+
+def _report(summary: Summary, *, to_stdout: bool) -> None:
+    runs.show_summary(summary, summary.lists, to_stdout=to_stdout)
+    if summary.duels and summary.failed_duels == summary.duels:
+        kinds = ", ".join(kind for kind, _ in summary.failures.most_common())
+        raise RMR1Error(f"no verdict could be read ({kinds})")
+
+
+def _form(out: Path | None, lists: Sequence[AnswerList]) -> Callable[[Ranking], str] | None:
+    """How rankings are printed, None where they are not: in OUT alone they are JSON."""
+    if out is not None:
+        return None
+    if not sys.stdout.isatty():
+        return Ranking.model_dump_json
+    texts = iter(lists)  # rankings come in the order of their lists
+    return lambda ranking: _table(ranking, next(texts))
+
+
+def _table(ranking: Ranking, given: AnswerList) -> str:
+    """A line an answer, best first; those without a rank come last."""
+    lines = [f"== {ranking.id or 'list'}", f"{'rank':>4} {'score':>13}  answer"]
+    for index in [*ranking.order, *(i for i, score in enumerate(ranking.scores) if score is None)]:
+        rank, score, error = ranking.ranks[index], ranking.scores[index], ranking.std_errors[index]
+        figures = "-" if score is None else f"{score:.2f} ± {error:.2f}"
+        lines.append(f"{rank or '-':>4} {figures:>13}  {index}: {_first_words(given.answers[index])}")
+    if ranking.failed:
+        lines.append(f"{ranking.failed} of {len(ranking.comparisons)} duels failed")
+    lines += ["in a circle: " + " > ".join(map(str, [*circle, circle[0]])) for circle in ranking.cycles]
+    return "\n".join(lines) + "\n"
+
+
+def _first_words(answer: Conversation) -> str:
+    text = answer if isinstance(answer, str) else " ".join(turn.content for turn in answer)
+    return shorten(text, 60, placeholder=" ...")

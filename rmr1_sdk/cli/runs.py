@@ -1,0 +1,202 @@
+"""What the commands that run a judge share: options, where results go, and the record of a run."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Generic, Protocol, TypeVar
+
+import typer
+
+from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
+from rmr1_sdk.judge import Judge
+from rmr1_sdk.types import Value
+
+__all__ = [
+    "Output",
+    "as_lines",
+    "check_lines",
+    "check_model",
+    "file_digest",
+    "mapping",
+    "record",
+    "sampling",
+    "show_summary",
+    "store_beside",
+    "text",
+    "write_record",
+]
+
+Model = Annotated[str, typer.Option(help='The engine and model, as in "llama_cpp:model.gguf".')]
+Field = Annotated[list[str], typer.Option(help="Where FILE names a field differently: question=prompt.")]
+PromptName = Annotated[str, typer.Option(help="auto, published, or a name from `rmr1 prompts ls`.")]
+OrdersName = Annotated[str, typer.Option(help="both, given or random.")]
+Votes = Annotated[int, typer.Option(help="Readings per order.")]
+MaxTokens = Annotated[int | None, typer.Option(help="Tokens a reading may write.")]
+Temperature = Annotated[float | None, typer.Option(help="Sampling temperature.")]
+Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]
+StoreFile = Annotated[Path | None, typer.Option(help="Keeps completions [default: OUT.store.db].")]
+NoStore = Annotated[bool, typer.Option("--no-store", help="Keep nothing; no resume.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="List bad lines in the summary and go on.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds per comparison.")]
+MaxTokensTotal = Annotated[int | None, typer.Option(help="Stop when so many tokens are spent.")]
+MaxConcurrency = Annotated[int | None, typer.Option(help="Requests in flight.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
+
+V = TypeVar("V", bound=Value)
+
+
+class Summary(Protocol):
+    """What a run of a file came to."""
+
+    skipped_lines: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+
+    def as_text(self) -> str:
+        """For a person."""
+
+
+def check_model(model: str, *, offline: bool) -> None:
+    """Refuse a missing --model; --offline holds for all that follows."""
+    if not model:
+        raise ConfigError('--model is missing: give an engine and a model, as in "llama_cpp:model.gguf"')
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def sampling(max_tokens: int | None, temperature: float | None) -> dict[str, Any]:
+    """The fields that were given; the prompt's own hold for the rest."""
+    given = {"max_tokens": max_tokens, "temperature": temperature}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def store_beside(out: Path | None, store: Path | None, *, no_store: bool) -> Path | None:
+    """The store that was named, else one beside OUT; None where nothing is kept."""
+    return None if no_store else store or (out and Path(f"{out}.store.db"))
+
+
+def check_lines(file: Path, rows: int, bad: Sequence[DataError], skip_bad: bool) -> None:
+    """Stop before any work where lines are bad, or where there is nothing to do."""
+    if bad and not skip_bad:
+        more = f" (and {len(bad) - 1} more bad lines)" if len(bad) > 1 else ""
+        raise DataError(f"{bad[0]}{more}; nothing was judged. --skip-bad leaves bad lines out and lists them")
+    if not rows:
+        raise DataError("nothing to judge in this file", path=file)
+
+
+def file_digest(file: Path) -> str:
+    """The SHA-256 of what a file holds."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def text(option: str, value: str) -> str:
+    """The value, or what the file of "@FILE" holds; "@@" is an "@" that means itself."""
+    if not value.startswith("@") or value.startswith("@@"):
+        return value.removeprefix("@")
+    try:
+        return Path(value[1:]).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{option} {value}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def mapping(fields: list[str], row: type[Value]) -> dict[str, str]:
+    """What `--field OURS=THEIRS` says, for rows of this kind."""
+    names = {}
+    for entry in fields:
+        ours, equals, theirs = entry.partition("=")
+        if not (equals and theirs) or ours not in row.model_fields:
+            raise ConfigError(
+                f"--field {entry}: write OURS=THEIRS, as in question=prompt; ours are {', '.join(row.model_fields)}"
+            )
+        names[ours] = theirs
+    return names
+
+
+class Output(Generic[V]):
+    """Where results go: into OUT.part, which becomes OUT when all are there, and in some form to the screen."""
+
+    def __init__(self, out: Path | None, form: Callable[[V], str] | None) -> None:
+        self._out = out
+        self._part = out and Path(f"{out}.part")
+        self._form = form
+
+    def __enter__(self) -> "Output[V]":
+        if self._part:
+            try:
+                self._part.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._part.open("w", encoding="utf-8")
+            except OSError as error:
+                raise ConfigError(f"--out {self._out}: cannot be written ({error.strerror or error})") from error
+        return self
+
+    def write(self, result: V) -> None:
+        """Print it, and add its line to OUT.part."""
+        if self._form:
+            print(self._form(result), flush=True)
+        if self._part is None:
+            return
+        try:
+            self._file.write(result.model_dump_json() + "\n")
+            self._file.flush()
+        except OSError as error:
+            why = f"{self._part}: {error.strerror or error}"
+            raise RMR1Error(f"{why}; with a store, the same command goes on where this one ended") from error
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._part and self._out:
+            with suppress(OSError):  # a full disk was reported by write
+                self._file.close()
+            if error is None:
+                os.replace(self._part, self._out)
+
+
+def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, Any]:
+    """What it takes to tell one run from another: what was `asked` for, and the digest of the data."""
+    policy_prompt = judge.prompt
+    return {
+        "rmr1_sdk": version("rmr1_sdk"),
+        "python": platform.python_version(),
+        "engines": {name: found for name in ("llama_cpp_python",) if (found := _version(name))},
+        "model": judge.backend.model,
+        "identity": judge.backend.identity,
+        "prompt": policy_prompt.name,
+        "prompt_sha256": policy_prompt.digest,
+        "neutralise": policy_prompt.neutralise,
+        "sampling": judge.sampling.model_dump(),
+        **asked,
+        "data_sha256": data,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def write_record(out: Path, run: dict[str, Any]) -> None:
+    """`run.json` beside OUT."""
+    (out.parent / "run.json").write_text(json.dumps(run, indent=2) + "\n")
+
+
+def as_lines(rows: Sequence[tuple[str, str]], skipped_lines: Sequence[str]) -> str:
+    """A summary as lines of a name and a text; names without a text are left out, bad lines come last."""
+    skipped = ("bad lines skipped", "\n".join([str(len(skipped_lines)), *skipped_lines]) if skipped_lines else "")
+    shown = [(name, text) for name, text in [*rows, skipped] if text]
+    return "\n".join(f"{name:<18} {text}".replace("\n", "\n" + " " * 19) for name, text in shown)
+
+
+def show_summary(summary: Summary, rows: int, *, to_stdout: bool) -> None:
+    """JSON when standard output is a pipe of its own, a few lines for a person where there is more than one row."""
+    if to_stdout and not sys.stdout.isatty():
+        print(json.dumps(summary.as_json()))
+    if rows > 1 or summary.skipped_lines:
+        print(summary.as_text(), file=sys.stderr)

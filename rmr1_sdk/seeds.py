@@ -1,0 +1,11 @@
+"""Choices that follow from a seed and content alone, and so are the same in every run."""
+
+import hashlib
+
+__all__ = ["digest"]
+
+
+def digest(*parts: object) -> int:
+    """A number of 64 bits that follows from the parts, evenly spread over them."""
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
