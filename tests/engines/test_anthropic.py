@@ -1,16 +1,19 @@
 """Anthropic's Messages API, from a loopback server that follows its wire format."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rmr1_sdk import Judge, Pair
 from rmr1_sdk.backends.anthropic import Anthropic
+from rmr1_sdk.backends.conformance import CHECKS, check
+from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.errors import BackendError
 from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Completion, Message, Request, Sampling
-from tests.engines.server import Reply, Server
+from tests.engines.server import Asked, Behaviour, Reply, Server
 
 QUESTION = (Message(role="system", content="Judge."), Message(role="user", content="Which?"))
 A = "<answer>[[A]]</answer>"
@@ -105,3 +108,43 @@ def test_a_judge_counts_votes_where_no_probabilities_are_told(server: Server, en
     judgment = Judge(engine, votes=3).compare(Pair(question="2 + 2?", a="4", b="5"))
     assert (judgment.winner, judgment.p_a, len(judgment.verdicts)) == ("tie", 0.5, 6)
     assert len(server.asked) == 6
+
+
+def behind(engine: LlamaCpp) -> Behaviour:
+    """A real model behind Anthropic's wire format; its temperature is the server's own, 0."""
+
+    def behave(asked: Asked) -> Reply:
+        body = asked.body
+        turns = [Message(role="system", content=block["text"]) for block in body.get("system", [])]
+        turns += [Message(role=turn["role"], content=turn["content"]) for turn in body["messages"]]
+        stops = tuple(body.get("stop_sequences", ()))
+        request = Request(messages=tuple(turns), sampling=Sampling(max_tokens=body["max_tokens"], stop=stops))
+        answer = wait(submit(engine.generate(request)))
+        if answer.stop == "too_long":
+            return refusal(400, "invalid_request_error", "prompt is too long: more tokens than the maximum")
+        sequence = next((stop for stop in stops if answer.text.endswith(stop)), None)
+        ended = "stop_sequence" if sequence else "end_turn"
+        return message(
+            text(answer.text.removesuffix(sequence or "")),
+            stop="max_tokens" if answer.stop == "length" else ended,
+            sequence=sequence,
+            input_tokens=answer.usage.prompt_tokens,
+            output_tokens=answer.usage.completion_tokens,
+        )
+
+    return behave
+
+
+@pytest.mark.timeout(400)  # on a busy machine
+def test_it_conforms_with_a_real_model_behind_the_wire_format(server: Server, engine: Anthropic, gguf: Path) -> None:
+    model = LlamaCpp(gguf, n_ctx=1024)
+    server.behave = behind(model)
+    outcomes = {result.name: result.outcome for result in wait(submit(check(engine)))}
+    wait(submit(model.aclose()))
+    cannot = {
+        "the seed decides",
+        "goes on with a turn",
+        "choices are probabilities, in any order",
+        "stop strings do not stop its thoughts",
+    }
+    assert outcomes == {name: "left out" if name in cannot else "ok" for name in CHECKS}
