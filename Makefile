@@ -53,7 +53,7 @@ $(VENV)/.docs: $(VENV)/.made pyproject.toml constraints/dev.txt
 
 # all other engines that install everywhere, and a real server for the remote ones to talk to
 $(VENV)/.engines: $(VENV)/.llama-cpp
-	$(PIP) -e '.[openai,anthropic,transformers]' 'llama-cpp-python[server]' gguf peft
+	$(PIP) -e '.[openai,anthropic,transformers]' 'llama-cpp-python[server]' peft
 	touch $@
 
 # vLLM for the CPU, with exactly what it needs: its own requirements ask for more, and would change torch

@@ -6,8 +6,8 @@ five runs, alternated, each in a process of its own. The peers get the prompts i
 
 - `Llama`: llama-cpp-python's create_chat_completion, one after another;
 - `xllamacpp` (pip install xllamacpp): llama.cpp's own server in process, with the best of several slot counts;
-- `ceiling`: the time that reading the distinct tokens of all prompts and writing as many tokens takes at the
-  rates of the bare library, measured with as many sequences of the same lengths.
+- `ceiling`: the bare library reads the distinct tokens of all prompts, then writes texts as long as ours were,
+  with as many sequences at once.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, median
@@ -23,11 +24,13 @@ from typing import Any
 HERE = Path(__file__)
 sys.path[0] = str(HERE.parents[1])  # this file has the name of the library
 from rmr1_sdk import Pair, prompts  # noqa: E402
+from rmr1_sdk.backends.base import common_prefix  # noqa: E402
+from rmr1_sdk.backends.chat import render_chat  # noqa: E402
 from rmr1_sdk.backends.llama_context import CHUNK, Context, Options  # noqa: E402
-from rmr1_sdk.backends.llama_cpp import LlamaCpp, common_prefix, render_chat  # noqa: E402
+from rmr1_sdk.backends.llama_cpp import LlamaCpp  # noqa: E402
 from rmr1_sdk.loop import submit, wait  # noqa: E402
 from rmr1_sdk.models import find_gguf  # noqa: E402
-from rmr1_sdk.types import Request, Sampling, Shown  # noqa: E402
+from rmr1_sdk.types import Completion, Request, Sampling, Shown  # noqa: E402
 
 DATA = HERE.parents[2] / "shared" / "data"
 MODEL = find_gguf("smollm2-135m")
@@ -86,11 +89,11 @@ def chat(request: Request) -> dict[str, Any]:
     }
 
 
-def ours(requests: list[Request]) -> dict[str, float]:
+def ours(requests: list[Request]) -> dict[str, Any]:
     engine = LlamaCpp(MODEL, n_ctx=CONTEXT, n_parallel=PARALLEL, n_threads=THREADS)
-    assert engine.capabilities
+    assert engine.capabilities  # the model is loaded
 
-    async def all_at_once() -> list[Any]:
+    async def all_at_once() -> list[Completion]:
         return await asyncio.gather(*map(engine.generate, requests))
 
     started = time.perf_counter()
@@ -99,6 +102,7 @@ def ours(requests: list[Request]) -> dict[str, float]:
         "seconds": time.perf_counter() - started,
         "read": sum(usage.prompt_tokens - usage.cached_tokens for usage in usages),
         "written": sum(usage.completion_tokens for usage in usages),
+        "lengths": [usage.completion_tokens for usage in usages],
     }
 
 
@@ -138,8 +142,11 @@ def native(requests: list[Request], slots: int) -> dict[str, float]:
     }
 
 
-def ceiling(requests: list[Request]) -> dict[str, float]:
-    """Rates of the bare library: `distinct` tokens read in `seconds`, and tokens written a second."""
+def ceiling(requests: list[Request], lengths: list[int]) -> dict[str, float]:
+    """The bare library reads the distinct tokens, then writes texts of these lengths, as many at once as we do.
+
+    The live sequences are always neighbours, each of the middle length of what it holds; none waits for another.
+    """
     context = Context(Options(MODEL, n_ctx=CONTEXT, n_parallel=PARALLEL, n_threads=THREADS))
     assert context.template
     texts = {render_chat(context.template, request.messages, bos=context.bos, eos=context.eos) for request in requests}
@@ -152,64 +159,68 @@ def ceiling(requests: list[Request]) -> dict[str, float]:
             context.read(tokens[at : at + CHUNK], at, 0)
         distinct += len(tokens) - shared
         held = tokens
-    context.logits(0) if len(held) - shared == 1 else None  # reading the logits waits for the last call
-    reading = time.perf_counter() - started
+    seconds = time.perf_counter() - started
 
-    length = int(mean(len(context.tokens(text)) for text in texts))
-    context.cut(0, min(length, len(held)))
-    length = min(length, len(held))
-    live = min(PARALLEL, len(requests))
-    for sequence in range(1, live):
+    middle = min(len(held), int(mean(len(context.tokens(text)) for text in texts) + mean(lengths) / 2))
+    context.cut(0, middle)
+    for sequence in range(1, PARALLEL):
         context.copy(0, sequence)
-    steps = LIMIT // 4
-    for step in range(-1, steps):
-        if step == 0:
-            started = time.perf_counter()
-        context.step([(held[step + sequence], length + step + 1, sequence) for sequence in range(live)])
-    return {"seconds": reading, "read": distinct, "rate": live * steps / (time.perf_counter() - started)}
+    context.step([(held[0], middle, sequence) for sequence in range(PARALLEL)])  # the copies are made now
+    waiting, left = list(lengths), list[int]()
+    started = time.perf_counter()
+    while left or waiting:
+        while waiting and len(left) < PARALLEL:
+            left.append(waiting.pop(0))
+        for sequence in range(len(left)):
+            context.cut(sequence, middle)
+        context.step([(held[0], middle, sequence) for sequence in range(len(left))])
+        left = [n - 1 for n in left if n > 1]
+    return {"seconds": seconds + time.perf_counter() - started, "read": distinct}
 
 
-def measure(contender: str, case: str, data: Path) -> dict[str, float]:
+def measure(contender: str, case: str, data: Path, lengths: Sequence[int] = ()) -> dict[str, Any]:
     """One run in a process of its own."""
-    command = [sys.executable, str(HERE), "--one", contender, case, str(data)]
+    command = [sys.executable, str(HERE), "--one", contender, case, str(data), json.dumps(list(lengths))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{contender}, case {case}: {done.stderr[-2000:]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def one(contender: str, case: str, data: Path) -> dict[str, float]:
+def one(contender: str, case: str, data: Path, lengths: list[int]) -> dict[str, Any]:
     requests = work(case, data)
+    if contender == "ceiling":
+        return ceiling(requests, lengths)
     if contender.startswith("xllamacpp"):
         return native(requests, int(contender.partition(":")[2]))
-    return {"ours": ours, "Llama": llama, "ceiling": ceiling}[contender](requests)
+    return {"ours": ours, "Llama": llama}[contender](requests)
 
 
 def main(data: Path, cases: str) -> None:
     for case in cases:
         trials = {f"xllamacpp:{slots}": measure(f"xllamacpp:{slots}", case, data)["seconds"] for slots in SLOTS}
         best = min(trials, key=trials.__getitem__)
-        runs: dict[str, list[dict[str, float]]] = {name: [] for name in ("ours", "Llama", best, "ceiling")}
+        ratios: dict[str, list[float]] = {}
         for _ in range(RUNS):
-            for name, results in runs.items():
-                results.append(measure(name, case, data))
-        pairs = list(zip(runs["ours"], runs["ceiling"], strict=True))
-        of_ceiling = median((raw["seconds"] + our["written"] / raw["rate"]) / our["seconds"] for our, raw in pairs)
-        print(f"{case}) {CASES[case]}: {median(our['seconds'] for our in runs['ours']):.1f} s")
-        print(
-            f"   {of_ceiling:.0%} of the ceiling; {pairs[0][0]['read'] / pairs[0][1]['read']:.3f} x the distinct tokens read"
-        )
+            our = measure("ours", case, data)
+            for name in ("ceiling", "Llama", best):
+                other = measure(name, case, data, our["lengths"])
+                ratios.setdefault(name, []).append(other["seconds"] / our["seconds"])
+                if name == "ceiling":
+                    ratios.setdefault("read", []).append(our["read"] / other["read"])
+                else:
+                    ratios.setdefault(f"{name} written", []).append(other["written"] / our["written"])
+        middle = {name: median(values) for name, values in ratios.items()}
+        print(f"{case}) {CASES[case]}: {our['seconds']:.1f} s")
+        print(f"   {middle['ceiling']:.0%} of the ceiling; {middle['read']:.3f} x the distinct tokens are read")
         for name in ("Llama", best):
-            ratio = median(peer["seconds"] / our["seconds"] for peer, our in zip(runs[name], runs["ours"], strict=True))
-            written = median(
-                peer["written"] / our["written"] for peer, our in zip(runs[name], runs["ours"], strict=True)
-            )
-            print(f"   {name} takes {ratio:.2f} x as long, and writes {written:.2f} x as many tokens", flush=True)
+            tokens = middle[f"{name} written"]
+            print(f"   {name} takes {middle[name]:.2f} x as long, and writes {tokens:.2f} x as many tokens", flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(one(sys.argv[2], sys.argv[3], Path(sys.argv[4]))))
+        print(json.dumps(one(sys.argv[2], sys.argv[3], Path(sys.argv[4]), json.loads(sys.argv[5]))))
     else:
         main(Path(sys.argv[1]) if len(sys.argv) > 1 else DATA, sys.argv[2] if len(sys.argv) > 2 else "abcd")

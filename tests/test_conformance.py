@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rmr1_sdk.backends import Capabilities
-from rmr1_sdk.backends.conformance import CHECKS, agreement, check
+from rmr1_sdk.backends.conformance import CHECKS, check, likeness
 from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Completion, Request, Usage
 
@@ -129,14 +129,21 @@ def test_an_engine_that_raises_fails() -> None:
     assert results[0].detail == "ValueError: no"
 
 
-def test_agreement_is_the_share_of_equal_texts() -> None:
+def test_likeness_counts_texts_lengths_and_compares_probabilities() -> None:
     class Other(Model):
         def _write(self, request: Request, read: int, on_text: Callable[[str], None] | None) -> Completion:
-            completion = super()._write(request, read, on_text)
-            return completion if "fruits" in request.messages[-1].content else Completion(text="other")
+            longer = read + 1 if "fruits" in request.messages[-1].content else read
+            completion = super()._write(request, longer, on_text)
+            return (
+                completion if "Hamlet" in request.messages[-1].content else completion.model_copy(update={"text": ""})
+            )
 
-    assert wait(submit(agreement(Model(), Model()))) == 1.0
-    assert wait(submit(agreement(Model(), Other()))) == pytest.approx(1 / 20)
+    class Silent(Model):
+        deaf_to_choices = True
+
+    assert wait(submit(likeness(Model(), Model()))) == (1.0, 1.0, (0.8, 0.8))
+    assert wait(submit(likeness(Model(), Other()))) == (1 / 20, 19 / 20, (0.8, 0.8))
+    assert wait(submit(likeness(Silent(), Model()))).p_a is None
 
 
 @pytest.mark.llama_cpp

@@ -5,14 +5,14 @@ is left out, and so reported.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from math import exp
 from typing import Literal, NamedTuple
 
 from rmr1_sdk.backends.base import Backend
 from rmr1_sdk.types import Message, Request, Sampling
 
-__all__ = ["CHECKS", "QUESTIONS", "Result", "agreement", "check"]
+__all__ = ["CHECKS", "QUESTIONS", "Likeness", "Result", "check", "likeness"]
 
 QUESTIONS = (
     "Why is the sky blue?",
@@ -39,6 +39,7 @@ QUESTIONS = (
 """What engines are compared on: short, and of many kinds."""
 
 _EITHER = "Write <answer>[[A]]</answer> or <answer>[[B]]</answer>, as you like."
+_VERDICTS = ("A]]</answer>", "B]]</answer>")
 _PATIENCE_S = 300.0
 _NEAR = 0.05
 
@@ -83,15 +84,40 @@ async def check(backend: Backend) -> list[Result]:
     return results
 
 
-async def agreement(first: Backend, second: Backend, questions: Iterable[str] = QUESTIONS) -> float:
-    """The share of questions to which two engines write the same 32 tokens at temperature 0."""
-    same = total = 0
+class Likeness(NamedTuple):
+    """How alike two engines are on the same questions.
+
+    `texts` is the share to which both write the same 32 tokens at temperature 0, `lengths` the share that
+    both read as the same number of tokens: below 1 their chat templates or tokenisers differ. `p_a` is what
+    each gives for the probability of A in the check of choices, None where one of them tells none.
+    """
+
+    texts: float
+    lengths: float
+    p_a: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        p_a = "" if self.p_a is None else f"; probability of A {self.p_a[0]:.3f} and {self.p_a[1]:.3f}"
+        return f"{self.texts:.0%} of texts, {self.lengths:.0%} of prompt lengths{p_a}"
+
+
+async def likeness(first: Backend, second: Backend, questions: Sequence[str] = QUESTIONS) -> Likeness:
+    """Ask two engines the same. On the same weights at the same precision all of it should agree."""
+    texts = lengths = 0
     for question in questions:
         request = _request(question, max_tokens=32)
         one, two = await asyncio.gather(first.generate(request), second.generate(request))
-        same += one.text == two.text
-        total += 1
-    return same / total
+        texts += one.text == two.text
+        lengths += one.usage.prompt_tokens == two.usage.prompt_tokens
+    seen = []
+    for backend in (first, second):
+        try:
+            a, b = await _probabilities(backend, _EITHER, "<answer>[[", _VERDICTS)
+        except _LeftOut:
+            break
+        seen.append(a / (a + b))
+    p_a = (seen[0], seen[1]) if len(seen) == 2 else None
+    return Likeness(texts / len(questions), lengths / len(questions), p_a)
 
 
 # --- the checks: each returns what it saw, and raises AssertionError for what should not be ---
@@ -189,16 +215,15 @@ async def _continues(backend: Backend) -> str:
 
 
 async def _choices(backend: Backend) -> str:
-    _needs_prefix(backend)
-    choices = ("A]]</answer>", "B]]</answer>")
-    there = await _probabilities(backend, _EITHER, "<answer>[[", choices)
-    back = await _probabilities(backend, _EITHER, "<answer>[[", choices[::-1])
+    there = await _probabilities(backend, _EITHER, "<answer>[[", _VERDICTS)
+    back = await _probabilities(backend, _EITHER, "<answer>[[", _VERDICTS[::-1])
     _must(all(0 <= p <= 1 for p in there) and sum(there) <= 1 + 1e-6, f"probabilities {there}")
     _must(all(abs(p - q) < _NEAR for p, q in zip(there, back[::-1], strict=True)), f"{there}, the other way {back}")
     return f"A {there[0]:.3f}, B {there[1]:.3f}, together {sum(there):.3f}"
 
 
 async def _probabilities(backend: Backend, question: str, prefix: str, choices: tuple[str, ...]) -> list[float]:
+    _needs_prefix(backend)
     completion = await backend.generate(_request(question, prefix=prefix, choices=choices))
     if completion.choice_logprobs is None:
         raise _LeftOut("it cannot tell probabilities, as it found out")

@@ -8,9 +8,10 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Sequence
-from ctypes import CDLL, CFUNCTYPE, POINTER, byref, c_char_p, c_float, c_int, c_void_p, cast, create_string_buffer
+from ctypes import CDLL, CFUNCTYPE, c_char_p, c_float, c_int, c_void_p, cast, create_string_buffer
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from rmr1_sdk.backends.base import recorded_prompt
@@ -149,9 +150,8 @@ class Context:
             self._adapters.append(adapter)
         if adapters:
             scales = (c_float * len(adapters))(*(scale for _, scale in adapters))
-            if lib.llama_set_adapters_lora(
-                self._context, (c_void_p * len(adapters))(*self._adapters), len(adapters), scales
-            ):
+            pointers = (lib.llama_adapter_lora_p_ctypes * len(adapters))(*self._adapters)
+            if lib.llama_set_adapters_lora(self._context, pointers, len(adapters), scales):
                 raise BackendError(f"{self._path}: its adapters could not be set; {self._reason()}")
 
     def _reason(self, otherwise: str = "") -> str:
@@ -247,9 +247,8 @@ class Context:
     # --- what comes next ---
 
     def logits(self, row: int) -> Any:
-        """What a row of the last batch predicts, as a new float32 array of the size of the vocabulary."""
-        pointer = self._lib.llama_get_logits_ith(self._context, row)
-        return self._np.ctypeslib.as_array(pointer, (self._n_vocab,)).copy()
+        """What a row of the last batch predicts: float32, of the size of the vocabulary, valid until the next batch."""
+        return self._np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._context, row), (self._n_vocab,))
 
     def log_softmax(self, logits: Any) -> Any:
         """Log-probabilities of logits, in 64 bits."""
@@ -259,48 +258,42 @@ class Context:
 
     def sampler(self, sampling: Sampling) -> "Sampler":
         """Draws of one request, which depend on its seed alone."""
-        return Sampler(self._lib, self._np, self._context, sampling)
+        return Sampler(self._np, sampling)
+
+
+_FAR = 30.0
+"""exp(-30): a token this much less likely than the first is never drawn. All of them together stay below 1e-7."""
 
 
 class Sampler:
-    """A chain of llama.cpp's samplers: temperature, top_p, a draw from the seed."""
+    """Temperature, top_p, and a draw with a generator of its own; temperature 0 takes the most likely token.
 
-    def __init__(self, lib: Any, np: Any, context: Any, sampling: Sampling) -> None:
-        self._lib, self._np, self._context = lib, np, context
-        self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        if sampling.temperature == 0:
-            self._add(lib.llama_sampler_init_greedy())
-            return
-        if sampling.temperature is not None:
-            self._add(lib.llama_sampler_init_temp(sampling.temperature))
-        if sampling.top_p is not None:
-            self._add(lib.llama_sampler_init_top_p(sampling.top_p, 1))
-        self._add(
-            lib.llama_sampler_init_dist(lib.LLAMA_DEFAULT_SEED if sampling.seed is None else sampling.seed % 2**32)
-        )
+    llama.cpp's own samplers look at every token of the vocabulary, and for top_p sort it: at 135M parameters
+    that costs as much as the model.
+    """
 
-    def _add(self, sampler: Any) -> None:
-        self._lib.llama_sampler_chain_add(self._chain, sampler)
+    def __init__(self, np: Any, sampling: Sampling) -> None:
+        self._np = np
+        self._temperature = 1.0 if sampling.temperature is None else sampling.temperature
+        self._top_p = sampling.top_p
+        self._random = Random(sampling.seed)  # noqa: S311  # draws, not secrets
 
-    def row(self, row: int) -> int:
-        """The next token after a row of the last batch."""
-        return int(self._lib.llama_sampler_sample(self._chain, self._context, row))
-
-    def logits(self, logits: Any) -> int:
-        """The next token by logits that were kept."""
-        lib = self._lib
-        data = self._np.zeros(len(logits), dtype=[("id", "i4"), ("logit", "f4"), ("p", "f4")])
-        data["id"], data["logit"] = self._np.arange(len(logits)), logits
-        array = lib.llama_token_data_array(
-            data=data.ctypes.data_as(POINTER(lib.llama_token_data)), size=len(logits), selected=-1, sorted=False
-        )
-        lib.llama_sampler_apply(self._chain, byref(array))
-        token = int(array.data[array.selected].id)
-        lib.llama_sampler_accept(self._chain, token)
-        return token
-
-    def free(self) -> None:
-        self._lib.llama_sampler_free(self._chain)
+    def draw(self, logits: Any) -> int:
+        """The next token."""
+        np = self._np
+        if self._temperature == 0:
+            return int(logits.argmax())
+        top = logits.max()
+        tokens = np.flatnonzero(logits >= top - _FAR * self._temperature)
+        weights = np.exp((logits[tokens].astype(np.float64) - top) / self._temperature)
+        if self._top_p is not None:
+            order = np.argsort(-weights, kind="stable")
+            sums = weights[order].cumsum()
+            order = order[: np.searchsorted(sums, self._top_p * sums[-1]) + 1]
+            tokens, weights = tokens[order], weights[order]
+        sums = weights.cumsum()
+        place = np.searchsorted(sums, self._random.random() * sums[-1], side="right")
+        return int(tokens[min(place, len(tokens) - 1)])
 
 
 _LogLine = CFUNCTYPE(None, c_int, c_char_p, c_void_p)

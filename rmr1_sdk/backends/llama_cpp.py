@@ -47,6 +47,8 @@ _ROWS = 64
 """From this many tokens of a sequence on, llama.cpp's attention on CPUs gives each the same, however many."""
 _WORTH_A_COPY = 32
 """Tokens: copying a sequence takes about as long as reading some ten of them."""
+_LINGER = 4
+"""Turns for which a sequence is left alone after its text ended."""
 
 Adapter = str | Path | tuple[str | Path, float]
 
@@ -250,7 +252,8 @@ class _Slot:
     exact: int = 0  # so many of them were read as any engine would read them
     prompt: int = 0  # so many of them were a prompt,
     logits: Any = None  # and these came after it
-    used: int = 0
+    used: int = 0  # when it was last begun from, in requests let in
+    left: int = 0  # when its last text ended, in turns of the worker
     job: _Job | None = None
     sampler: Sampler | None = None  # there once the prompt is read
     next: int = 0  # the token to be read in the next step
@@ -270,6 +273,7 @@ class _Worker:
         self._slots: list[_Slot] = []
         self._waiting: deque[_Job] = deque()
         self._clock = 0
+        self._turn = 0
         self._news = threading.Condition()
         self._arrived: deque[_Job] = deque()  # with _news held, as the next two
         self._running: Sequence[_Job] = ()  # whom the present call of llama.cpp works for
@@ -361,7 +365,9 @@ class _Worker:
         context = self.context()
         if not self._slots:
             self._slots = [_Slot(n) for n in range(context.n_parallel)]
+        self._turn += 1
         self._sort_out(context)
+        self._close_ranks(context)
         try:
             for slot in [slot for slot in self._slots if slot.job and not slot.sampler] or self._let_in(context):
                 self._read(context, slot)
@@ -387,9 +393,26 @@ class _Worker:
                 self._release(slot)
 
     def _release(self, slot: _Slot) -> None:
-        if slot.sampler:
-            slot.sampler.free()
         slot.job = slot.sampler = None
+        slot.left = self._turn
+
+    def _close_ranks(self, context: Context) -> None:
+        """Move the last text into a gap among the others: llama.cpp reads only neighbouring sequences in one pass.
+
+        Not at once: what just ended may be gone on from, to read the probability of its verdict.
+        """
+        live = [slot.number for slot in self._slots if slot.job]
+        if self._waiting or not live or not context.can_fork:
+            return
+        last = self._slots[live[-1]]
+        gaps = (slot for slot in self._slots[live[0] : live[-1]] if not slot.job and slot.left < self._turn - _LINGER)
+        gap = next(gaps, None)
+        if gap is None or not last.sampler:
+            return
+        context.copy(last.number, gap.number)
+        gap.hold(last)
+        gap.used, gap.job, gap.sampler, gap.next = last.used, last.job, last.sampler, last.next
+        self._release(last)
 
     # --- prompts ---
 
@@ -403,7 +426,8 @@ class _Worker:
             return []
         job = next((job for job in self._waiting if job.tails), self._waiting[0])
         self._waiting.remove(job)
-        usable = {slot.number: _usable(slot, job) if context.can_fork else 0 for slot in self._slots}
+        alone = len(free) == len(self._slots) and not self._waiting
+        usable = {slot.number: _usable(slot, job, exact=alone) if context.can_fork else 0 for slot in self._slots}
         best = max(self._slots, key=lambda slot: (usable[slot.number], not slot.job))
         keep = usable[best.number]
         goes_on = not best.job and keep >= best.prompt
@@ -441,7 +465,7 @@ class _Worker:
             return
         slot.prompt, slot.logits = len(job.tokens), logits
         slot.sampler = context.sampler(job.request.sampling)
-        self._write(context, slot, slot.sampler.logits(logits))
+        self._write(context, slot, slot.sampler.draw(logits))
 
     def _extend(self, context: Context, slot: _Slot, tokens: Sequence[int]) -> Any:
         """Read on towards these tokens; the logits after the last, None before."""
@@ -455,7 +479,7 @@ class _Worker:
         slot.tokens.extend(chunk)
         if slot.exact == held and count >= _ROWS:
             slot.exact = len(slot.tokens)
-        return context.logits(count - 1) if count == left else None
+        return context.logits(count - 1).copy() if count == left else None
 
     def _score(self, context: Context, slot: _Slot, job: _Job, tail: Sequence[int], logits: Any) -> float:
         """The log-probability of a choice: its first token by the logits of the prompt, the others as a fork."""
@@ -482,7 +506,7 @@ class _Worker:
         for row, slot in enumerate(slots):
             assert slot.sampler
             slot.tokens.append(slot.next)
-            self._write(context, slot, slot.sampler.row(row))
+            self._write(context, slot, slot.sampler.draw(context.logits(row)))
 
     def _write(self, context: Context, slot: _Slot, token: int) -> None:
         assert slot.job
@@ -503,15 +527,16 @@ class _Worker:
                 self._running = ()
 
 
-def _usable(slot: _Slot, job: _Job) -> int:
+def _usable(slot: _Slot, job: _Job, *, exact: bool) -> int:
     """How many of the tokens that a sequence holds can stand for the beginning of a request.
 
-    All of a prompt that was read whole, as what came after it was kept. Else only what was read exactly,
-    and so that at least _ROWS remain. Probabilities of choices need no such care, only a token to read.
+    Of the same prompt all, as what came after it was kept. Where the text shall be `exact`, only what was read
+    exactly counts, and of another prompt so much that at least _ROWS tokens remain. Choices need no such care.
     """
     shared = common_prefix([slot.tokens, job.tokens])
-    if job.tails:
-        return min(shared, len(job.tokens) - 1)
-    if shared == len(job.tokens) == slot.prompt:
+    exact = exact and not job.tails
+    if exact:
+        shared = min(shared, slot.exact)
+    if shared == len(job.tokens) == slot.prompt and not job.tails:
         return shared
-    return max(0, min(shared, slot.exact, len(job.tokens) - _ROWS))
+    return max(0, min(shared, len(job.tokens) - (_ROWS if exact else 1)))

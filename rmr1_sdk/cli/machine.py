@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rmr1_sdk.backends import BACKENDS, Engine, connect
-from rmr1_sdk.backends.conformance import QUESTIONS, agreement, check
+from rmr1_sdk.backends.conformance import QUESTIONS, check, likeness
 from rmr1_sdk.cache import cache_folder
 from rmr1_sdk.errors import BackendError
 from rmr1_sdk.loop import submit, wait
@@ -73,7 +73,7 @@ def doctor(
 
 
 def _conform(specs: list[str]) -> None:
-    """Each engine's checks, and where there are several, how often two of them write the same."""
+    """Each engine's checks, and where there are several, how alike each two are."""
     engines = {spec: connect(spec) for spec in specs}
     rows = [
         {"engine": spec, "check": result.name, "outcome": result.outcome, "detail": result.detail}
@@ -81,9 +81,9 @@ def _conform(specs: list[str]) -> None:
         for result in wait(submit(check(engine)))
     ]
     for one, two in combinations(engines, 2):
-        share = wait(submit(agreement(engines[one], engines[two])))
-        detail = f"{share:.0%} of {len(QUESTIONS)} texts of 32 tokens at temperature 0"
-        rows.append({"engine": f"{one} and {two}", "check": "write the same", "outcome": "seen", "detail": detail})
+        detail = str(wait(submit(likeness(engines[one], engines[two]))))
+        name = f"are alike on {len(QUESTIONS)} questions"
+        rows.append({"engine": f"{one} and {two}", "check": name, "outcome": "seen", "detail": detail})
     for engine in engines.values():
         wait(submit(engine.aclose()))
     _show(rows, ["engine", "check", "outcome", "detail"], lambda row: list(map(str, row.values())))

@@ -1,0 +1,1 @@
+"""Figures of speed; each file is a command."""
