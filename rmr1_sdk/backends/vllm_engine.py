@@ -91,7 +91,7 @@ class Running:
         room = min(request.sampling.max_tokens, self._n_ctx - RESERVE - len(prompt))
         if room < 1:
             return Completion(text="", stop="too_long")
-        watch = tell is not None or "<think>" in opens
+        watch = tell is not None or (bool(request.sampling.stop) and "<think>" in opens)
         completion = None if watch else await self._text(request, prompt, room, opens)
         if completion is None:
             completion = await self._text(request, prompt, room, opens, tell or (lambda _: None))

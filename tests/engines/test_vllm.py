@@ -266,6 +266,7 @@ def test_a_server_conforms(server: Served, engine: VLLM) -> None:
     assert {result.name: result.outcome for result in wait(submit(check(served)))} == dict.fromkeys(CHECKS, "ok")
     assert ask(served, STORY).text == ask(engine, STORY).text
     assert ask(served).text == ask(engine).text, "it goes on with a turn"
+    assert ask(served, sampling=Sampling(max_tokens=4096)).text == ask(engine).text, "more than there is room for"
     near = ask(served, choices=CHOICES[:2])
     assert probabilities(near) == pytest.approx(probabilities(ask(engine, choices=CHOICES[:2])), abs=0.001)
     wait(submit(served.aclose()))
