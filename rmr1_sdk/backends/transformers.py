@@ -21,18 +21,16 @@ from rmr1_sdk.backends.base import (
     PerProcess,
     StopScanner,
     common_prefix,
-    fingerprint,
     opens_thought,
     recorded_prompt,
 )
-from rmr1_sdk.backends.chat import render_chat
+from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError, RMR1Error
 from rmr1_sdk.types import Completion, Request, Sampling, Usage
 
 __all__ = ["Transformers"]
 
 _WINDOW_S = 0.005
-_WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model")
 
 
 class Transformers:
@@ -60,12 +58,9 @@ class Transformers:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be more than 0, not {batch_size}")
-        self._where = _Where(str(model), device, dtype, adapter)
-        folder = Path(model).expanduser()
-        if folder.exists() and not (folder / "config.json").is_file():
-            raise ConfigError(f"{folder} is no checkpoint: there is no config.json in it")
-        self.model = self._where.name
-        self._engine = PerProcess(partial(_Engine, self._where, batch_size))
+        self._checkpoint = Checkpoint(str(model), dtype, adapter)
+        self.model = self._checkpoint.name
+        self._engine = PerProcess(partial(_Engine, self._checkpoint, device, batch_size))
         self._batch_size = batch_size
         self._identity: str | None = None
 
@@ -73,16 +68,14 @@ class Transformers:
     def identity(self) -> str:
         """Name, fingerprint of the files or commit on the hub, dtype and adapter. For the hub, loads the model."""
         if self._identity is None:
-            where = self._where
-            adapter = f":{_digest(where.adapter) or where.adapter}" if where.adapter else ""
-            digest = _digest(where.model) or self._engine.get().call(lambda loaded: loaded.commit)
-            self._identity = f"transformers:{self.model}:{digest}:{where.dtype}{adapter}"
+            digest = self._checkpoint.digest or self._engine.get().call(lambda loaded: loaded.commit)
+            self._identity = f"transformers:{self._checkpoint.identity(digest)}"
         return self._identity
 
     @property
     def capabilities(self) -> Capabilities:
         """What this model can do; loads it."""
-        template, prompt = self._engine.get().call(lambda loaded: (loaded.template, loaded.recorded_prompt))
+        template, prompt = self._engine.get().call(lambda loaded: (loaded.speech.template, loaded.recorded_prompt))
         return Capabilities(
             choices=True, prefix=True, seed=True, chat_template=template, prompt=prompt, concurrency=self._batch_size
         )
@@ -109,30 +102,6 @@ def connect(rest: str, **options: Any) -> Transformers:
     return Transformers(rest, **options)
 
 
-@dataclass(frozen=True)
-class _Where:
-    """What is loaded, and how."""
-
-    model: str
-    device: str | None
-    dtype: str
-    adapter: str | None
-
-    @property
-    def name(self) -> str:
-        """The folder's own name, or the whole name on the hub."""
-        folder = Path(self.model).expanduser()
-        return folder.resolve().name if folder.is_dir() else self.model
-
-
-def _digest(model: str) -> str | None:
-    """The fingerprint of a folder's files, None where it is a name on the hub."""
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        return None
-    return fingerprint(*sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern)))
-
-
 @dataclass
 class _Job:
     """A request that waits for its completion."""
@@ -146,8 +115,9 @@ class _Job:
 class _Engine:
     """The thread that owns the model."""
 
-    def __init__(self, where: _Where, batch_size: int) -> None:
-        self._where = where
+    def __init__(self, checkpoint: Checkpoint, device: str | None, batch_size: int) -> None:
+        self._checkpoint = checkpoint
+        self._device = device
         self._batch_size = batch_size
         self._queue: queue.SimpleQueue[_Job | Callable[[], object] | None] = queue.SimpleQueue()
         self._loaded: _Loaded | None = None
@@ -180,7 +150,7 @@ class _Engine:
 
     def _load(self) -> "_Loaded":
         if self._loaded is None:
-            self._loaded = _Loaded(self._where)
+            self._loaded = _Loaded(self._checkpoint, self._device)
         return self._loaded
 
     def _run(self) -> None:
@@ -226,51 +196,40 @@ class _Engine:
             return
         latency = round(time.monotonic() - started, 4)
         for job, completion in zip(waiting, completions, strict=True):
-            job.future.set_result(completion.model_copy(update={"model": self._where.name, "latency_s": latency}))
+            job.future.set_result(completion.model_copy(update={"model": self._checkpoint.name, "latency_s": latency}))
 
 
 class _Loaded:
     """A model, its tokeniser, and the arithmetic on both."""
 
-    def __init__(self, where: _Where) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: str | None) -> None:
         try:
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
         except ImportError as error:
             raise MissingExtraError("transformers", "transformers") from error
         self._torch: Any = torch
-        device = where.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(where.model)
-            model: Any = AutoModelForCausalLM.from_pretrained(where.model, dtype=where.dtype)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.source)
+            model: Any = AutoModelForCausalLM.from_pretrained(checkpoint.source, dtype=checkpoint.dtype)
             self.commit = str(getattr(model.config, "_commit_hash", None))
-            if where.adapter:
+            if checkpoint.adapter:
                 from peft import PeftModel
 
-                model = PeftModel.from_pretrained(model, where.adapter)
+                model = PeftModel.from_pretrained(model, checkpoint.adapter)
             self._model = model.to(device).eval()
         except (OSError, ValueError, RuntimeError) as error:
-            raise BackendError(f"{where.model} could not be loaded: {error}") from error
+            raise BackendError(f"{checkpoint.model} could not be loaded: {error}") from error
         self._device = device
-        self.template: str | None = self._tokenizer.chat_template
+        self.speech = Speech(self._tokenizer)
         own = self._model.generation_config
         ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
         self._ends = {*ends, self._tokenizer.eos_token_id} - {None}
         self._pad = self._tokenizer.pad_token_id or 0
         self._own_temperature, self._own_top_p = own.temperature or 1.0, own.top_p or 1.0
         self.n_ctx: int = getattr(self._model.config, "max_position_embeddings", 2**31)
-        self.recorded_prompt = recorded_prompt(Path(where.model))
-
-    # --- text and tokens ---
-
-    def _rendered(self, request: Request) -> str:
-        if self.template is None:
-            raise BackendError("this checkpoint has no chat template: a judge needs a chat model, not a base model")
-        bos, eos = self._tokenizer.bos_token or "", self._tokenizer.eos_token or ""
-        return render_chat(self.template, request.messages, bos=bos, eos=eos)
-
-    def tokens(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        self.recorded_prompt = recorded_prompt(Path(checkpoint.source))
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         """Token ids and attention mask, both [rows, longest], padded on the left."""
@@ -282,7 +241,7 @@ class _Loaded:
     # --- answering ---
 
     def write(self, jobs: Sequence[_Job]) -> list[Completion]:
-        rows = [_Row(job, self._rendered(job.request), self) for job in jobs]
+        rows = [_Row(job, self) for job in jobs]
         live = [row for row in rows if row.stop is None]
         if live:
             with self._torch.inference_mode():
@@ -327,12 +286,12 @@ class _Loaded:
         """Log-probabilities of whole continuations, as `common_prefix` says."""
         completions = []
         for job in jobs:
-            begin = self._rendered(job.request) + job.request.prefix
-            wholes = [self.tokens(begin + choice) for choice in job.request.choices]
+            begin = self.speech.rendered(job.request.messages) + job.request.prefix
+            wholes = [self.speech.tokens(begin + choice) for choice in job.request.choices]
             if max(map(len, wholes)) > self.n_ctx:
                 completions.append(Completion(text="", stop="too_long"))
                 continue
-            shared = common_prefix([*wholes, self.tokens(begin)])
+            shared = common_prefix([*wholes, self.speech.tokens(begin)])
             scores = tuple(self._scores(wholes, shared))
             read = shared + sum(len(whole) - shared for whole in wholes)
             completions.append(Completion(text="", choice_logprobs=scores, usage=Usage(prompt_tokens=read)))
@@ -382,9 +341,10 @@ class _Loaded:
 class _Row:
     """One request of a batch, as far as it is written."""
 
-    def __init__(self, job: _Job, rendered: str, loaded: _Loaded) -> None:
+    def __init__(self, job: _Job, loaded: _Loaded) -> None:
+        rendered = loaded.speech.rendered(job.request.messages)
         self.sampling = job.request.sampling
-        self.prompt = loaded.tokens(rendered + job.request.prefix)
+        self.prompt = loaded.speech.tokens(rendered + job.request.prefix)
         self.generator = loaded.generator(self.sampling)
         self.stop: str | None = None
         self._job = job

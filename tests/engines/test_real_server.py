@@ -1,75 +1,36 @@
 """A real OpenAI-compatible server with a real model: `python -m llama_cpp.server`."""
 
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rmr1_sdk import Judge, Pair
 from rmr1_sdk.backends.conformance import check
 from rmr1_sdk.backends.openai import OpenAI
 from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Completion, Message, Request, Sampling
+from tests.engines.process import Served, outlive
 
 pytest.importorskip("starlette_context", reason="needs llama-cpp-python[server]; `make test-engines` installs it")
 
 HELLO = Request(messages=(Message(role="user", content="Say hello."),), sampling=Sampling(max_tokens=12))
 
 
-class LlamaServer:
-    """A server process that can be killed and started again on its port."""
-
-    def __init__(self, gguf: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._gguf = gguf
-        self.start()
-
-    def start(self) -> None:
-        options = ["--model", str(self._gguf), "--port", str(self.port), "--n_ctx", "2048", "--verbose", "false"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "llama_cpp.server", *options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def wait(self) -> None:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{self.url}/models", timeout=5).close()
-            except OSError:
-                assert self.process.poll() is None, "the server ended"
-                time.sleep(0.1)
-            else:
-                return
-        raise AssertionError("the server did not come up")
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-
 @pytest.fixture(scope="module")
-def server(gguf: Path) -> Iterator[LlamaServer]:
-    server = LlamaServer(gguf)
+def server(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    def command(port: int) -> list[str]:
+        options = ["--model", str(gguf), "--port", str(port), "--n_ctx", "2048", "--verbose", "false"]
+        return [sys.executable, "-W", "ignore", "-m", "llama_cpp.server", *options]
+
+    server = Served(command, tmp_path_factory.mktemp("server") / "log")
     server.wait()
     yield server
     server.kill()
 
 
 @pytest.fixture
-def engine(server: LlamaServer) -> Iterator[OpenAI]:
+def engine(server: Served) -> Iterator[OpenAI]:
     backend = OpenAI("smollm2", base_url=server.url)
     yield backend
     wait(submit(backend.aclose()))
@@ -118,15 +79,5 @@ def test_it_conforms_but_for_what_the_server_cannot_do(engine: OpenAI) -> None:
     ]
 
 
-def test_a_run_outlives_its_server(server: LlamaServer, engine: OpenAI, tmp_path: Path) -> None:
-    """kill -9 of the server in the middle; the run waits, and goes on when it is back."""
-    pairs = [Pair(question=f"What is {n} + {n}?", a=str(2 * n), b="0", id=str(n)) for n in range(1, 7)]
-    with Judge(engine, store=tmp_path / "s.db", sampling={"max_tokens": 16}) as judge:
-        judgments = judge.compare_many(pairs)
-        done = [next(judgments)]
-        server.kill()
-        time.sleep(1)
-        server.start()
-        done += list(judgments)
-    assert [judgment.pair_id for judgment in done] == [str(n) for n in range(1, 7)]
-    assert all(len(judgment.verdicts) == 2 for judgment in done)
+def test_a_run_outlives_its_server(server: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outlive(server, tmp_path / "s.db", caplog)

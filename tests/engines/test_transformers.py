@@ -30,20 +30,6 @@ STORY = Request(messages=(Message(role="user", content="Tell a long story."),), 
 CHOICES = (" Paris", " London", " the moon")
 
 
-@pytest.fixture(scope="session")
-def checkpoint(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("checkpoint") / "smollm2"
-    model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model.hf_quantizer, model.is_quantized = None, False
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def engine(checkpoint: Path) -> Iterator[Transformers]:
     backend = Transformers(checkpoint, device="cpu", dtype="float32")
@@ -145,16 +131,8 @@ def test_it_conforms(engine: Transformers) -> None:
     assert {result.name: result.outcome for result in wait(submit(check(engine)))} == dict.fromkeys(CHECKS, "ok")
 
 
-def test_an_adapter_changes_answers_and_identity(checkpoint: Path, tmp_path: Path, engine: Transformers) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="float32")
-    tuned = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False))
-    tuned.save_pretrained(tmp_path / "adapter")
-    adapted = Transformers(checkpoint, dtype="float32", adapter=str(tmp_path / "adapter"))
+def test_an_adapter_changes_answers_and_identity(checkpoint: Path, adapter: Path, engine: Transformers) -> None:
+    adapted = Transformers(checkpoint, dtype="float32", adapter=str(adapter))
     assert adapted.identity != engine.identity
     assert ask(adapted, choices=CHOICES).choice_logprobs != ask(engine, choices=CHOICES).choice_logprobs
     wait(submit(adapted.aclose()))
