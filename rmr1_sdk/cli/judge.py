@@ -130,7 +130,7 @@ def judge(
             pair = pairs[summary.pairs]
             summary.add(pair, judgment)
             output.write(judgment)
-        run = runs.record(judge, orders, votes, seed, data)
+        run = runs.record(judge, {"orders": orders, "votes": votes, "seed": seed}, data)
     summary.wall_s = time.monotonic() - started
     if out:
         runs.write_record(out, run | {"summary": summary.as_json()})

@@ -112,7 +112,7 @@ def rank(
     how: dict[str, Any] = {"method": method, "budget": budget, "aggregate": aggregate}  # checked by Judge.rank
     with judge:
         _rank_lists(judge, lists, how, out, summary)
-        run = runs.record(judge, orders, votes, seed, data) | how
+        run = runs.record(judge, {"orders": orders, "votes": votes, "seed": seed, **how}, data)
     if out:
         runs.write_record(out, run | {"summary": summary.as_json()})
     _report(summary, to_stdout=out is not None)

@@ -157,7 +157,7 @@ class Output(Generic[V]):
                 os.replace(self._part, self._out)
 
 
-def record(judge: Judge, orders: str, votes: int, seed: int, data: str | None) -> dict[str, Any]:
+def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, Any]:
     """What it takes to tell one run from another."""
     policy_prompt = judge.prompt
     return {
@@ -170,9 +170,7 @@ def record(judge: Judge, orders: str, votes: int, seed: int, data: str | None) -
         "prompt_sha256": policy_prompt.digest,
         "neutralise": policy_prompt.neutralise,
         "sampling": judge.sampling.model_dump(),
-        "orders": orders,
-        "votes": votes,
-        "seed": seed,
+        **asked,
         "data_sha256": data,
     }
 
