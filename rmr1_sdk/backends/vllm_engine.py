@@ -44,6 +44,7 @@ class Running:
             self._adapter, more = _adapter(checkpoint.adapter)
             options = {"disable_log_stats": True, **args, **more}
             engine_args = vllm.AsyncEngineArgs(checkpoint.source, dtype=checkpoint.dtype, **options)
+            _keep_prompts_whole(engine_args)
             self._llm: Any = AsyncLLM.from_engine_args(engine_args)
         except (OSError, ValueError, RuntimeError) as error:
             raise BackendError(f"{checkpoint.model} could not be loaded: {error}") from error
@@ -168,6 +169,16 @@ class Running:
             output = await anext(outputs)
         told = output.outputs[0].logprobs[0]
         return {token: told[token].logprob for token in tokens}, output.num_cached_tokens or 0
+
+
+def _keep_prompts_whole(engine_args: Any) -> None:
+    """On a CPU, vLLM 0.32 dies of a request with a seed whose prompt it reads in parts: each is read in one step."""
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu() and engine_args.enable_chunked_prefill is None:
+        engine_args.enable_chunked_prefill = False
+        if engine_args.max_num_batched_tokens is None:
+            engine_args.max_num_batched_tokens = max(4096, engine_args.create_model_config().max_model_len)
 
 
 def _adapter(adapter: str | None) -> tuple[Any, dict[str, Any]]:

@@ -169,6 +169,18 @@ def test_cancelling_stops_the_work(engine: VLLM) -> None:
     assert wait(submit(llm.reset_prefix_cache())), "nothing is"
 
 
+def test_more_prompts_with_seeds_than_one_step_reads(engine: VLLM) -> None:
+    async def drawn() -> list[str]:
+        sampling = Sampling(max_tokens=4, temperature=1.0, seed=1)
+        messages = [(Message(role="user", content=f"{n}. {RULES.content} Go on."),) for n in range(9)]
+        requests = [Request(messages=each, sampling=sampling) for each in messages]
+        completions = await asyncio.gather(*map(engine.generate, requests))
+        assert sum(completion.usage.prompt_tokens for completion in completions) > 4096
+        return [completion.text for completion in completions]
+
+    assert all(wait(submit(drawn())))
+
+
 def test_a_judgment_with_probabilities(engine: VLLM) -> None:
     judgment = Judge(engine, sampling={"max_tokens": 48}).compare("What is the capital of France?", "Paris.", "London.")
     assert judgment.prompt == "cor"
@@ -258,6 +270,7 @@ def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     def command(port: int) -> list[str]:
         options = ["--served-model-name=smollm2", "--host=127.0.0.1", f"--port={port}", "--dtype=float32"]
         options += ["--enforce-eager", "--max-model-len=4096", "--gpu-memory-utilization=0.3"]
+        options += ["--no-enable-chunked-prefill", "--max-num-batched-tokens=4096"]
         return [sys.executable, str(folder / "serve.py"), "serve", str(checkpoint), *options]
 
     server = Served(command, folder / "log")
