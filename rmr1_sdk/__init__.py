@@ -25,6 +25,7 @@ from rmr1_sdk.types import (
     Request,
     Rubric,
     Sampling,
+    Section,
     Usage,
     Verdict,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "Request",
     "Rubric",
     "Sampling",
+    "Section",
     "Store",
     "StoreError",
     "Usage",

@@ -1,216 +1,52 @@
-"""Judge: the policy, the one driver that runs it, and the faces people call."""
+"""Judge: the one driver that runs the policies, and the faces people call."""
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Sized,
+)
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 from pydantic import ValidationError
 
-from rmr1_sdk import prompts, ranking, voting
+from rmr1_sdk import prompts, ranking
 from rmr1_sdk.backends import Backend, connect
 from rmr1_sdk.errors import BudgetExceeded, ConfigError, JudgmentFailed
 from rmr1_sdk.loop import PerProcess, await_, submit, wait
+from rmr1_sdk.policy import Ask, Flow, Orders, Policy
 from rmr1_sdk.prompts import Prompt
-from rmr1_sdk.seeds import digest
 from rmr1_sdk.store import Store
+from rmr1_sdk.streaming import Listener, Stream
 from rmr1_sdk.types import (
     Completion,
     ConversationLike,
-    Failure,
     Judgment,
-    Message,
     Method,
     Pair,
     Ranking,
     Request,
     Rubric,
     Sampling,
-    Shown,
-    Side,
-    Usage,
-    Verdict,
+    Section,
 )
 
 __all__ = ["Judge", "Orders"]
 
-Orders = Literal["both", "given", "random"]
-Round = Generator[list[Request], "list[Completion | None]", None]
-Flow = Generator[list[Request], "list[Completion | None]", Judgment]
-
-_REASK_TEMPERATURE = 0.7
-
-
-@dataclass
-class _Reading:
-    """One vote in one order, as far as it has come."""
-
-    shown: Shown
-    vote: int
-    messages: tuple[Message, ...]
-    completion: Completion | None = None
-    verdict: Verdict = field(default_factory=Verdict)
-    usage: Usage = field(default_factory=Usage)
-    out_of_time: bool = False
-
-    @property
-    def is_final(self) -> bool:
-        """Whether asking again cannot help: it is read, or the request itself was not taken."""
-        if self.verdict.failure is None:
-            return True
-        return self.verdict.failure.kind in ("refused", "prompt_too_long", "timeout")
-
-    def take(self, completion: Completion | None) -> Completion | None:
-        """Count a completion's tokens. None means that time ran out: nothing more will come."""
-        if completion is not None:
-            self.usage += completion.usage
-            return completion
-        self.out_of_time = True
-        if not self.verdict.is_readable:
-            failure = Failure(kind="timeout", message="The comparison ran out of time before there was a verdict.")
-            self.verdict = self.verdict.model_copy(update={"failure": failure, "shown": self.shown})
-        return None
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How a pair is judged: orders, votes, and what happens when a verdict does not come.
-
-    It yields rounds of requests, is sent their completions, and does no I/O. None in place of a
-    completion means that the time for this comparison is over.
-    """
-
-    prompt: Prompt
-    model: str
-    sampling: Sampling
-    orders: Orders = "both"
-    votes: int = 1
-    max_votes: int | None = None
-    risk: float = 0.05
-    can_choose: bool = False
-    force_verdict: bool = True
-    seed: int = 0
-
-    def flow(self, pair: Pair) -> Flow:
-        """Yield rounds of requests, be sent their completions, return the judgment."""
-        if pair.is_identical:
-            return Judgment(winner="tie", p_a=0.5, pair_id=pair.id, model=self.model, prompt=self.prompt.name)
-        messages = {shown: self.prompt.render(pair, shown) for shown in self._shown(pair)}
-        readings: list[_Reading] = []
-        latencies: list[float] = []
-        for votes in (range(self.votes), *([vote] for vote in range(self.votes, self.max_votes or 0))):
-            newest = [_Reading(shown, vote, text) for shown, text in messages.items() for vote in votes]
-            yield from _timed(self._read(pair, newest), latencies)
-            readings += newest
-            if not self._is_worth_another(readings, newest, tuple(messages)):
-                break
-        readings.sort(key=lambda reading: reading.shown)  # AB's votes first, each order's as they were asked
-        return voting.judgment(
-            [reading.verdict.model_copy(update={"usage": reading.usage}) for reading in readings],
-            pair_id=pair.id,
-            model=self.model,
-            prompt=self.prompt.name,
-            latency_s=sum(latencies),
-        )
-
-    def _read(self, pair: Pair, readings: Sequence[_Reading]) -> Round:
-        """Ask for these readings, and once more where no verdict came."""
-        yield from self._ask(pair, readings, attempt=0)
-        yield from self._settle(readings, force=self.force_verdict)
-        if again := [reading for reading in readings if not reading.is_final]:
-            yield from self._ask(pair, again, attempt=1)
-            yield from self._settle(again, force=False)
-
-    def _is_worth_another(
-        self, readings: Sequence[_Reading], newest: Sequence[_Reading], orders: Sequence[Shown]
-    ) -> bool:
-        """Whether one more reading in each order may change the outcome, at the chosen risk."""
-        if any(reading.out_of_time for reading in newest):
-            return False
-        if all(reading.is_final and not reading.verdict.is_readable for reading in newest):
-            return False  # such requests are not taken, however often they are made
-        votes = voting.tallies([reading.verdict for reading in readings], orders)
-        remaining = (self.max_votes or self.votes) - len(readings) // len(orders)
-        return voting.change_probability(votes, remaining) > self.risk
-
-    def _shown(self, pair: Pair) -> tuple[Shown, ...]:
-        if self.orders == "both":
-            return ("AB", "BA")
-        if self.orders == "given":
-            return ("AB",)
-        content = pair.model_dump_json(include={"question", "a", "b"})
-        return ("BA",) if digest(self.seed, content) % 2 else ("AB",)
-
-    def _ask(self, pair: Pair, readings: Sequence[_Reading], attempt: int) -> Round:
-        requests = []
-        for reading in readings:
-            update: dict[str, Any] = {"seed": digest(self.seed, reading.shown, reading.vote, attempt) % 2**31}
-            if attempt:
-                update["temperature"] = _REASK_TEMPERATURE
-            requests.append(Request(messages=reading.messages, sampling=self.sampling.model_copy(update=update)))
-        completions = yield requests
-        for reading, completion in zip(readings, completions, strict=True):
-            reading.completion = reading.take(completion)
-            if completion is not None:
-                reading.verdict = self.prompt.read(completion, pair, reading.shown)
-
-    def _settle(self, readings: Sequence[_Reading], *, force: bool) -> Round:
-        """Give finished verdicts their probability, and force the ones that did not come."""
-        if not self.can_choose or self.prompt.choices is None:
-            return
-        asked: list[_Reading] = []
-        requests: list[Request] = []
-        for reading in readings:
-            if (prefix := self._prefix(reading, force)) is not None:
-                asked.append(reading)
-                requests.append(Request(messages=reading.messages, prefix=prefix, choices=self.prompt.choices))
-        if not requests:
-            return
-        completions = yield requests
-        for reading, completion in zip(asked, completions, strict=True):
-            if reading.take(completion) is not None and completion and completion.choice_logprobs is not None:
-                reading.verdict = _chosen(reading.verdict, completion.choice_logprobs)
-
-    def _prefix(self, reading: _Reading, force: bool) -> str | None:
-        """The text after which the choices are read; None where there is nothing to settle."""
-        if reading.completion is None:
-            return None
-        if reading.verdict.is_readable:
-            return self.prompt.verdict_prefix(reading.completion)
-        return self.prompt.force_prefix(reading.completion) if force and not reading.is_final else None
-
-
-def _timed(rounds: Round, latencies: list[float]) -> Round:
-    """The same round, noting how long its slowest request took."""
-    completions: list[Completion | None] | None = None
-    while True:
-        try:
-            requests = rounds.send(completions)  # type: ignore[arg-type]  # the first send is None
-        except StopIteration:
-            return
-        completions = yield requests
-        latencies.append(max((c.latency_s for c in completions if c is not None), default=0.0))
-
-
-def _chosen(verdict: Verdict, logprobs: Sequence[float]) -> Verdict:
-    """The verdict with the probability of its choice; an unreadable one becomes forced or `low_mass`."""
-    seen = voting.choice_probability(logprobs)
-    p_a = seen.first if verdict.shown == "AB" else 1 - seen.first
-    believable = seen.mass >= voting.MIN_MASS
-    if verdict.is_readable:
-        return verdict.model_copy(update={"p_a": p_a if believable else None, "mass": seen.mass})
-    if not believable:
-        message = f"Made to answer, the judge gave A and B together only {seen.mass:.1%}."
-        return verdict.model_copy(update={"failure": Failure(kind="low_mass", message=message), "mass": seen.mass})
-    if p_a == 0.5:  # exactly even: naming a side would be a guess
-        return verdict
-    winner: Side = "A" if p_a > 0.5 else "B"
-    return verdict.model_copy(update={"winner": winner, "p_a": p_a, "mass": seen.mass, "forced": True, "failure": None})
+T = TypeVar("T")
 
 
 class _Session:
@@ -220,8 +56,18 @@ class _Session:
         self.policy: Policy | None = None
         self.comparisons = asyncio.Semaphore()
         self.requests = asyncio.Semaphore()
+        self.streaming = False
         self.spent = 0
         self.starting = asyncio.Lock()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a comparison works with: when its time is over, and who listens to what is written."""
+
+    session: _Session
+    deadline: float | None
+    listen: Callable[[Ask], Listener] | None
 
 
 class Judge:
@@ -371,6 +217,65 @@ class Judge:
                 for flight in tickets.running() if tickets else started:
                     flight.cancel()
 
+    # --- streaming -----------------------------------------------------------------------------
+
+    @overload
+    def stream(self, pair: Pair, /) -> Generator[Section, None, None]: ...
+    @overload
+    def stream(
+        self, question: ConversationLike, a: ConversationLike, b: ConversationLike
+    ) -> Generator[Section, None, None]: ...
+    def stream(
+        self, question: Pair | ConversationLike, a: ConversationLike | None = None, b: ConversationLike | None = None
+    ) -> Generator[Section, None, None]:
+        """`compare`, told while it is written: sections of every reading, and last the judgment.
+
+        Orders and votes are written side by side; `shown`, `vote` and `attempt` say whose a section is.
+        What comes from the store, and from an engine that does not stream, comes in one piece. Work begins
+        with the first event; closing the iterator stops it. An error is raised after the sections before it.
+        """
+        return self._stream(_pair(question, a, b))
+
+    @overload
+    def astream(self, pair: Pair, /) -> AsyncGenerator[Section, None]: ...
+    @overload
+    def astream(
+        self, question: ConversationLike, a: ConversationLike, b: ConversationLike
+    ) -> AsyncGenerator[Section, None]: ...
+    def astream(
+        self, question: Pair | ConversationLike, a: ConversationLike | None = None, b: ConversationLike | None = None
+    ) -> AsyncGenerator[Section, None]:
+        """`stream`, as an asynchronous iterator; leave it early through `contextlib.aclosing`."""
+        return self._astream(_pair(question, a, b))
+
+    def _stream(self, pair: Pair) -> Generator[Section, None, None]:
+        stream = Stream()
+        work = submit(self._play(pair, stream))
+        try:
+            while events := wait(submit(stream.take())):
+                yield from events
+            wait(work)
+        finally:
+            work.cancel()
+
+    async def _astream(self, pair: Pair) -> AsyncGenerator[Section, None]:
+        stream = Stream()
+        work = submit(self._play(pair, stream))
+        try:
+            while events := await await_(submit(stream.take())):
+                for event in events:
+                    yield event
+            await await_(work)
+        finally:
+            work.cancel()
+
+    async def _play(self, pair: Pair, stream: Stream) -> None:
+        try:
+            judgment = await self._judge(pair, stream)
+            stream.put(Section(name="judgment", done=True, judgment=judgment))
+        finally:
+            stream.put(None)
+
     # --- ranking -------------------------------------------------------------------------------
 
     def rank(
@@ -459,6 +364,7 @@ class Judge:
                 policy = await asyncio.to_thread(self._make_policy)
                 session.comparisons = asyncio.Semaphore(self._concurrent_comparisons(policy))
                 session.requests = asyncio.Semaphore(self._concurrent_requests())
+                session.streaming = self.backend.capabilities.streaming
                 session.policy = policy
         return session, session.policy
 
@@ -493,30 +399,32 @@ class Judge:
         """As many as fill the engine, and no more: a pair's later rounds then find its prefix still warm."""
         return max(1, self._concurrent_requests() // (policy.votes * (2 if policy.orders == "both" else 1)))
 
-    async def _judge(self, pair: Pair) -> Judgment:
+    async def _judge(self, pair: Pair, stream: Stream | None = None) -> Judgment:
         session, policy = await self._start()
         async with session.comparisons:
-            deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
-            judgment = await self._drive(session, policy.flow(pair), deadline)
+            judgment = await self._drive(policy.flow(pair), self._work(session, policy, stream))
         if judgment.winner is None and self._on_failure == "raise":
             raise JudgmentFailed(judgment)
         return judgment
 
-    async def _drive(self, session: _Session, flow: Flow, deadline: float | None) -> Judgment:
-        try:
-            requests = next(flow)
-            while True:
-                requests = flow.send(await self._round(session, requests, deadline))
-        except StopIteration as end:
-            judgment: Judgment = end.value
-            return judgment
+    def _work(self, session: _Session, policy: Policy, stream: Stream | None = None) -> _Work:
+        deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        thinking = policy.prompt.family == "reasoning"
+        return _Work(session, deadline, partial(Listener, stream.put, thinking=thinking) if stream else None)
 
-    async def _round(
-        self, session: _Session, requests: Sequence[Request], deadline: float | None
-    ) -> list[Completion | None]:
+    async def _drive(self, flow: Flow[T], work: _Work) -> T:
+        try:
+            asks = next(flow)
+            while True:
+                asks = flow.send(await self._round(asks, work))
+        except StopIteration as end:
+            outcome: T = end.value
+            return outcome
+
+    async def _round(self, asks: Sequence[Ask], work: _Work) -> list[Completion | None]:
         """The completions of a round, None where time ran out. The first error cancels the others."""
-        tasks = [asyncio.create_task(self._complete(session, request)) for request in requests]
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        tasks = [asyncio.create_task(self._complete(ask, work)) for ask in asks]
+        left = None if work.deadline is None else max(0.0, work.deadline - time.monotonic())
         try:
             await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
             for task in tasks:
@@ -528,13 +436,25 @@ class Judge:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _complete(self, session: _Session, request: Request) -> Completion:
+    async def _complete(self, ask: Ask, work: _Work) -> Completion:
+        if work.listen is None or ask.request.choices:
+            return await self._answer(ask.request, work.session)
+        listener = work.listen(ask)
+        completion = await self._answer(
+            ask.request, work.session, on_text=listener.hear if work.session.streaming else None
+        )
+        listener.finish(completion)
+        return completion
+
+    async def _answer(
+        self, request: Request, session: _Session, on_text: Callable[[str], None] | None = None
+    ) -> Completion:
         if self.store and (kept := await self.store.get(self.backend.identity, request)):
             return kept
         async with session.requests:
             if self._max_tokens_total is not None and session.spent >= self._max_tokens_total:
                 raise BudgetExceeded(f"{session.spent} tokens are spent of max_tokens_total={self._max_tokens_total}")
-            completion = await self.backend.generate(request)
+            completion = await self.backend.generate(request, on_text=on_text)
         session.spent += completion.usage.total_tokens
         return await self.store.put(self.backend.identity, request, completion) if self.store else completion
 

@@ -27,6 +27,9 @@ FailureKind = Literal[
     "timeout",
 ]
 
+SectionName = Literal["thinking", "type", "rubric", "justify", "solution", "eval", "answer", "prose", "judgment"]
+"""What a judge writes, by its tags; "prose" is outside all of them, and "judgment" is the end of a stream."""
+
 OTHER: Mapping[Side, Side] = {"A": "B", "B": "A"}
 
 
@@ -326,6 +329,24 @@ class Judgment(Value):
                 parts.append("shown in the other order: its A is your B")
             parts.append(_prose(verdict))
         return "\n\n".join(parts)
+
+
+class Section(Value):
+    """A piece of what a judge writes, as it is written; see `Judge.stream`.
+
+    `text` is the new piece alone. The pieces of a section, put together, are what the verdict holds of it: no
+    tags, quotes in quotation marks. `done` says that no more of the section comes; `text` may be empty then.
+    `shown`, `vote` and `attempt` (1 where the judge is asked once more) say which reading it belongs to. The
+    last event has the name "judgment", `shown=None`, and alone holds `judgment`.
+    """
+
+    name: SectionName
+    text: str = ""
+    done: bool = False
+    shown: Shown | None = None
+    vote: int = 0
+    attempt: int = 0
+    judgment: Judgment | None = None
 
 
 class Comparison(Value):

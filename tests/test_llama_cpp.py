@@ -253,3 +253,23 @@ def test_the_prompt_recorded_beside_the_file_is_used(tmp_path: Path, gguf: Path)
     (tmp_path / "rmr1.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"rmr1\.json: not of the form"):
         Judge(f"llama_cpp:{tmp_path / 'mine.gguf'}").compare(PAIR)
+
+
+def test_sections_arrive_while_they_are_written_and_end_in_what_compare_returns(engine: LlamaCpp) -> None:
+    judge = Judge(engine, orders="given", max_concurrency=1, sampling={"max_tokens": 96})
+    *sections, last = judge.stream(PAIR)
+    told = [event.text for event in sections if event.attempt == 0]
+    assert len(told) > 9
+    assert last.judgment
+    compared = judge.compare(PAIR)
+    assert last.judgment.winner == compared.winner
+    assert last.judgment.p_a == pytest.approx(compared.p_a)
+    assert [verdict.text for verdict in last.judgment.verdicts] == [verdict.text for verdict in compared.verdicts]
+
+
+def test_what_is_told_is_the_text_of_the_completion(engine: LlamaCpp) -> None:
+    for stop in ((), ("is Par",), ("France", " of")):
+        pieces: list[str] = []
+        request = STORY.model_copy(update={"sampling": Sampling(max_tokens=40, temperature=1.5, seed=3, stop=stop)})
+        completion = wait(submit(engine.generate(request, on_text=pieces.append)))
+        assert "".join(pieces) == completion.text

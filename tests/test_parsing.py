@@ -1,7 +1,9 @@
 import ast
 import json
+import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmr1_sdk.parsing import FUZZY_MIN_CHARS, Mode, force_prefix, neutralise, read, verdict_prefix
+from rmr1_sdk.parsing import FUZZY_MIN_CHARS, Mode, Piece, Splitter, force_prefix, neutralise, read, verdict_prefix
 from rmr1_sdk.types import Pair, Shown, Side
 
 COMPLETIONS = Path(__file__).parent / "completions"
@@ -308,6 +310,141 @@ def test_a_megabyte_does_not_hang_the_reader(name: str) -> None:
     assert verdict.winner is None
     assert len(neutralise(text)) == len(text)
     assert read(force_prefix(text) + "B]]</answer>").winner == "B"
+
+
+# --- the sections while they are written ---
+
+
+def split(text: str, cuts: Sequence[int] = (), *, thinking: bool = False) -> list[Piece]:
+    """The sections of a text cut at these places, each put together again; one not done is not there."""
+    splitter = Splitter(thinking=thinking)
+    edges = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
+    pieces = [piece for start, end in pairwise(edges) for piece in splitter.feed(text[start:end])]
+    pieces += splitter.close()
+    sections: list[Piece] = []
+    told: dict[str, str] = {}
+    for name, new, done in pieces:
+        assert new or done, "an event that says nothing"
+        told[name] = told.get(name, "") + new
+        if done:
+            sections.append(Piece(name, told.pop(name), True))
+    assert not told, "a section was left open"
+    return sections
+
+
+@given(DAMAGE, st.lists(st.integers(0, 2000), max_size=40), st.booleans())
+def test_any_cut_of_a_text_gives_the_same_sections(text: str, cuts: list[int], thinking: bool) -> None:
+    assert split(text, cuts, thinking=thinking) == split(text, range(len(text)), thinking=thinking)
+
+
+PROSE = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                "right",
+                "wrong",
+                " ",
+                "\n",
+                '"',
+                "”",
+                "“",
+                "<",
+                "</ev",
+                "a < b",
+                "'",
+                "         ",
+                "</type>",
+                "<quote_A>",
+                "</quote_A>",
+                "<quote_b>",
+                "</quote_B>",
+                "<summary_A>",
+                "</summary_A>",
+            ]
+        ),
+        st.text(max_size=8),
+    ),
+    max_size=12,
+).map("".join)
+LINES = st.lists(
+    st.sampled_from(
+        ["1. Truth (60%): it is so", "- **Style** - 40%", "  - and so on", "", "2. Care: much", "Weight: 30"]
+    ),
+    max_size=5,
+).map("\n".join)
+
+
+@given(PROSE, PROSE, PROSE, PROSE, LINES, LINES, st.lists(st.integers(0, 2000), max_size=40))
+def test_sections_are_what_the_reader_makes_of_them(
+    thinking: str, solution: str, evaluation: str, why: str, before: str, after: str, cuts: list[int]
+) -> None:
+    text = (
+        f"<think>{thinking}</think> so <type> Chat</type>\n"
+        f"<rubric>{before}<justify>{_flat(why)}</justify>{after}</rubric>"
+        f"<solution>{solution}</solution><eval>{evaluation}</eval>\n<answer>[[B]]</answer>"
+    )
+    verdict = read(text)
+    sections = {name: told or None for name, told, _ in split(text, cuts) if name != "prose"}
+    assert sections["thinking"] == verdict.thinking
+    assert (sections["solution"], sections["eval"]) == (verdict.solution, verdict.evaluation)
+    assert (sections["type"], sections["answer"]) == ("Chat", "[[B]]")
+    assert verdict.rubric
+    assert sections["justify"] == verdict.rubric.justification
+    again = read(f"<rubric>{sections['rubric'] or ''}</rubric>").rubric
+    assert again
+    assert again.criteria == read(f"<rubric>{(before + chr(10) + after).strip()}</rubric>").rubric.criteria  # type: ignore[union-attr]
+
+
+def _flat(text: str) -> str:
+    """Without tags: a justification is read without quotation marks for them."""
+    return re.sub(r"<[^<>]*>", "", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sections"),
+    [
+        ("", []),
+        ("  no tags ", ["prose: no tags"]),
+        ("<eval></eval>", ["eval:"]),
+        ("<eval>a <quote_A> “x” </quote_A>b", ["eval:a “x”b"]),
+        ("Well. <EVAL>x</ eval> <answer>[[A]]</answer>", ["prose:Well.", "eval:x", "answer:[[A]]"]),
+        ("<rubric>1. x<justify>y</justify> 2. z</rubric>", ["justify:y", "rubric:1. x\n 2. z"]),
+        ("<rubric>1. x<eval>y", ["rubric:1. x", "eval:y"]),
+        ("<think>a <answer>[[A]]</answer>?</think>b", ["thinking:a <answer>[[A]]</answer>?", "prose:b"]),
+        ("x</answer>y < z <ev", ["prose:xy < z <ev"]),
+    ],
+)
+def test_sections_of(text: str, sections: list[str]) -> None:
+    assert [f"{name}:{told}" for name, told, _ in split(text)] == [s.replace("prose: ", "prose:") for s in sections]
+
+
+def test_text_that_began_in_thought_is_thinking_until_its_end() -> None:
+    text = "hm </thi hm</think>\n<answer>[[A]]</answer>"
+    assert [name for name, _, _ in split(text, thinking=True)] == ["thinking", "answer"]
+    assert split("<think>hm</think>", thinking=True) == split("hm</think>", thinking=True)
+
+
+def test_what_is_certain_is_told_at_once() -> None:
+    splitter = Splitter()
+    assert splitter.feed("<eval>One is right") == [Piece("eval", "One is right")]
+    assert splitter.feed(", the oth") == [Piece("eval", ", the oth")]
+    assert splitter.feed("er not.</ev") == [Piece("eval", "er not.")]
+    assert splitter.feed("al>") == [Piece("eval", "", True)]
+
+
+def test_sections_of_real_completions_are_what_the_reader_makes_of_them(shared: Path) -> None:
+    tidy = 0
+    for trace in traces(shared):
+        verdict = read(trace.text)
+        sections = split(trace.text, range(0, len(trace.text), 3))
+        by_name = {name: told for name, told, _ in sections}
+        assert by_name["answer"] == ("[[A]]" if trace.chosen_won == (trace.chosen == "A") else "[[B]]")
+        if verdict.thinking:
+            assert split(trace.text, thinking=True)[0] == Piece("thinking", verdict.thinking, True)
+        if [name for name, _, _ in sections].count("eval") == 1:  # one of them has three
+            assert by_name["eval"] == verdict.evaluation
+            tidy += 1
+    assert tidy == 5
 
 
 # --- prefixes ---

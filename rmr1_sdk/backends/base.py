@@ -32,12 +32,14 @@ class Capabilities(Value):
     """What an engine can do, found out and not assumed.
 
     `chat_template` is the model's own template where it is known, `prompt` the prompt name recorded
-    in the checkpoint. `concurrency` is how many requests it is useful to have in flight.
+    in the checkpoint. `concurrency` is how many requests it is useful to have in flight. `streaming` says that
+    text is told while it is written.
     """
 
     choices: bool = False
     prefix: bool = False
     seed: bool = False
+    streaming: bool = False
     chat_template: str | None = None
     prompt: str | None = None
     concurrency: int = 64
@@ -67,7 +69,11 @@ class Backend(Protocol):
         ...
 
     async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
-        """Answer one request. `on_text` is called with each new piece of text as it is written."""
+        """Answer one request. `on_text` is called with each new piece of text as it is written.
+
+        It is called on the caller's event loop, and never after this has returned. Put together, the pieces are
+        the completion's text.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -1,5 +1,6 @@
 """An engine that answers what it is told: the test double, public so that your tests can use it."""
 
+import asyncio
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,13 +16,15 @@ Answer = str | Completion
 Reply = Callable[[Request], Answer | Awaitable[Answer]] | Sequence[Answer]
 ChoiceLogprobs = Callable[[Request], Sequence[float] | None]
 
+_PIECE_CHARS = 5
+
 
 class FakeBackend:
     """Answers each request with `reply(request)`, or with the next of a list of replies.
 
     A reply is text or a whole Completion; `reply` may be async. With `choice_logprobs`, requests that
-    carry choices are scored by it; without, the engine says that it cannot score choices. `asked`
-    counts the requests.
+    carry choices are scored by it; without, the engine says that it cannot score choices. Whoever listens is
+    told a text in pieces of five characters. `asked` counts the requests.
 
     >>> backend = FakeBackend(["<answer>[[A]]</answer>"])
     """
@@ -34,7 +37,7 @@ class FakeBackend:
         self._choice_logprobs = choice_logprobs
         scores = choice_logprobs is not None
         self.identity = identity
-        self.capabilities = Capabilities(choices=scores, prefix=scores, seed=True)
+        self.capabilities = Capabilities(choices=scores, prefix=scores, seed=True, streaming=True)
         self.asked = 0
 
     async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
@@ -53,7 +56,9 @@ class FakeBackend:
             )
             answer = Completion(text=answer, model=self.model, usage=usage)
         if on_text:
-            on_text(answer.text)
+            for start in range(0, len(answer.text), _PIECE_CHARS):
+                on_text(answer.text[start : start + _PIECE_CHARS])
+                await asyncio.sleep(0)  # other requests write meanwhile, as with a real engine
         return answer
 
     def _answer(self, request: Request) -> Answer | Awaitable[Answer]:

@@ -122,6 +122,7 @@ class LlamaCpp:
             choices=True,
             prefix=True,
             seed=True,
+            streaming=True,
             chat_template=context.template,
             prompt=context.prompt,
             concurrency=context.n_parallel,
@@ -211,16 +212,16 @@ class _Job:
     def write(self, piece: bytes | None) -> bool:
         """Take the bytes of the next token, None for the end of the turn. Whether the text goes on."""
         self._written += 1
-        text = self._decoder.decode(piece or b"", final=piece is None)
+        is_last = piece is None or self._written >= self._room
+        text = self._decoder.decode(piece or b"", final=is_last)
+        before = len(self._text)
         self._text += text
-        if self._tell and text:
-            self._tell(text)
         if (ended := self._scanner.feed(text)) is not None:
             self._text = ended
-        elif piece is not None:
-            if self._written < self._room:
-                return True
-            self._text += self._decoder.decode(b"", final=True)
+        if self._tell and len(self._text) > before:
+            self._tell(self._text[before:])
+        if ended is None and not is_last:
+            return True
         usage = Usage(prompt_tokens=len(self.tokens), completion_tokens=self._written, cached_tokens=self._cached)
         stop: Literal["stop", "length"] = "stop" if piece is None or ended is not None else "length"
         self.done(Completion(text=self._text, stop=stop, usage=usage))

@@ -77,7 +77,13 @@ class Transformers:
         """What this model can do; loads it."""
         template, prompt = self._engine.get().call(lambda loaded: (loaded.speech.template, loaded.recorded_prompt))
         return Capabilities(
-            choices=True, prefix=True, seed=True, chat_template=template, prompt=prompt, concurrency=self._batch_size
+            choices=True,
+            prefix=True,
+            seed=True,
+            streaming=True,
+            chat_template=template,
+            prompt=prompt,
+            concurrency=self._batch_size,
         )
 
     async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
@@ -366,13 +372,14 @@ class _Row:
             self.stop = "stop"
             return token
         piece = self._decode(token)
+        before = len(self._text)
         self._text += piece
-        if self._job.tell and piece:
-            self._job.tell(piece)
         if (ended := self._scanner.feed(piece)) is not None:
             self._text, self.stop = ended, "stop"
         elif self._written >= self._room:
             self.stop = "length"
+        if self._job.tell and len(self._text) > before:
+            self._job.tell(self._text[before:])
         return token
 
     def completion(self) -> Completion:

@@ -1,6 +1,7 @@
 """How callers use us, for the type checker: `mypy --strict` reads this file, nobody runs it."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import assert_type
 
@@ -17,6 +18,7 @@ from rmr1_sdk import (
     Ranking,
     Request,
     Sampling,
+    Section,
     Store,
     Verdict,
     connect,
@@ -73,11 +75,22 @@ def ranks(judge: Judge) -> None:
     judge.rank("Q", ["1", "2"], "swiss")  # type: ignore[call-arg]
 
 
+def streams(judge: Judge) -> None:
+    with closing(judge.stream(pairs()[0])) as events:
+        for event in events:
+            assert_type(event, Section)
+            assert_type(event.judgment, Judgment | None)
+    judge.stream("Q", "1", "2")
+    judge.stream("Q", "1")  # type: ignore[call-overload]
+
+
 async def awaits() -> None:
     async with Judge("llama_cpp:model.gguf") as judge:
         assert_type(await judge.acompare("Q", "1", "2"), Judgment)
         assert_type(await judge.arank("Q", ["1", "2"], method="knockout"), Ranking)
         assert_type(judge.acompare_many(pairs()), AsyncIterator[Judgment])
+        async with aclosing(judge.astream("Q", "1", "2")) as events:
+            assert_type([event.text async for event in events], list[str])
 
 
 def reads() -> None:
