@@ -25,7 +25,7 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 from rmr1_sdk import Judge, Pair, prompts  # noqa: E402
 from rmr1_sdk.backends.base import common_prefix  # noqa: E402
 from rmr1_sdk.backends.vllm import VLLM  # noqa: E402
-from rmr1_sdk.judge import Policy  # noqa: E402
+from rmr1_sdk.policy import Policy  # noqa: E402
 from rmr1_sdk.loop import submit, wait  # noqa: E402
 from rmr1_sdk.models import find_gguf  # noqa: E402
 from rmr1_sdk.types import Request  # noqa: E402
@@ -53,10 +53,11 @@ async def recorded(engine: VLLM, policy: Policy, pair: Pair) -> list[list[Reques
     """The rounds of requests that a judge makes of a pair."""
     flow, rounds = policy.flow(pair), []
     try:
-        requests = next(flow)
+        asks = next(flow)
         while True:
+            requests = [ask.request for ask in asks]
             rounds.append(requests)
-            requests = flow.send(list(await asyncio.gather(*map(engine.generate, requests))))
+            asks = flow.send(list(await asyncio.gather(*map(engine.generate, requests))))
     except StopIteration:
         return rounds
 

@@ -7,7 +7,8 @@ RMR1Error
 ├── StoreError             the store could not be read or written
 ├── BackendError           the engine failed; not the fault of one request
 ├── BudgetExceeded         max_tokens_total is spent; what was done is in the store
-└── JudgmentFailed         nothing was readable, and on_failure="raise"
+├── JudgmentFailed         nothing was readable, and on_failure="raise"
+└── JudgeUnavailable       so many judgments of a training step failed that its rewards mean nothing
 """
 
 from __future__ import annotations
@@ -72,3 +73,7 @@ class JudgmentFailed(RMR1Error):
 
     def __reduce__(self) -> tuple[type[JudgmentFailed], tuple[Judgment]]:
         return type(self), (self.judgment,)
+
+
+class JudgeUnavailable(RMR1Error):
+    """So many judgments of a training step failed that its rewards mean nothing; says how many, and why."""

@@ -179,9 +179,10 @@ class Contest:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.answers, str) or len(self.answers) < 2:
+        least = 2 if self.anchor is None else 1
+        if isinstance(self.answers, str) or len(self.answers) < least:
             found = "one text" if isinstance(self.answers, str) else len(self.answers)
-            raise ConfigError(f"a ranking takes a list of at least 2 answers, not {found}")
+            raise ConfigError(f"a ranking takes a list of at least {least} answers, not {found}")
         _check("method", self.method, get_args(Method))
         _check("aggregate", self.aggregate, get_args(Aggregate))
         if (self.method == "anchor") != (self.anchor is not None):

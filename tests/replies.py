@@ -43,3 +43,13 @@ def always_a(request: Request) -> str:
 def slow(request: Request) -> str:
     time.sleep(0.05)
     return "<answer>[[A]]</answer>"
+
+
+def by_xs(request: Request) -> str:
+    """The answer with more x."""
+    first, _, second = request.messages[-1].content.partition("Chatbot B")
+    return "<answer>[[A]]</answer>" if first.count("x") > second.count("x") else "<answer>[[B]]</answer>"
+
+
+def by_xs_or_mute(request: Request) -> str:
+    return mute(request) if "mute" in request.messages[-1].content else by_xs(request)

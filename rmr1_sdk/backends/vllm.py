@@ -90,6 +90,7 @@ class VLLM:
             choices=True,
             prefix=True,
             seed=True,
+            streaming=True,
             chat_template=running.speech.template,
             prompt=recorded_prompt(Path(self._checkpoint.source)),
             concurrency=running.concurrency,

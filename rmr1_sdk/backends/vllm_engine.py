@@ -118,11 +118,13 @@ class Running:
             async for output in outputs:
                 new = output.outputs[0]
                 named = new.stop_reason if isinstance(new.stop_reason, str) else ""  # a stop string, taken off
-                text += new.text + named
+                before, text = len(text), text + new.text + named
                 written += len(new.token_ids)
-                if watch and new.text:
-                    watch(new.text)
                 if (ended := scanner.feed(new.text + named)) is not None:
+                    text = ended
+                if watch and len(text) > before:
+                    watch(text[before:])
+                if ended is not None:
                     break
         if named and ended is None:
             return None
@@ -130,7 +132,7 @@ class Running:
         if stop not in ("stop", "length"):
             raise BackendError(f"vLLM gave a request up: {stop}")
         usage = Usage(prompt_tokens=len(prompt), completion_tokens=written, cached_tokens=output.num_cached_tokens or 0)
-        return Completion(text=text if ended is None else ended, stop=stop, usage=usage)
+        return Completion(text=text, stop=stop, usage=usage)
 
     async def choose(self, request: Request) -> Completion:
         """Log-probabilities of whole continuations, as `common_prefix` says.

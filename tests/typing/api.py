@@ -24,6 +24,7 @@ from rmr1_sdk import (
     connect,
     read,
 )
+from rmr1_sdk.rewards import RewardMetrics, openrlhf, preference_reward, trl, verdict_reward, verl
 
 
 def own_backend(backend: Backend) -> Backend:
@@ -82,6 +83,21 @@ def streams(judge: Judge) -> None:
             assert_type(event.judgment, Judgment | None)
     judge.stream("Q", "1", "2")
     judge.stream("Q", "1")  # type: ignore[call-overload]
+
+
+async def rewards(judge: Judge) -> None:
+    turns = [{"role": "assistant", "content": "1"}]
+    given = await preference_reward(judge, ["Q", "Q"], ["1", turns], references=["R", None], step_time_s=30)
+    assert_type(given.values, list[float | None])
+    assert_type(given.metrics, RewardMetrics)
+    await preference_reward(judge, ["Q"], ["1"], aggregate="elo")  # type: ignore[arg-type]
+    assert_type(verdict_reward(["<answer>[[A]]</answer>", turns], ["A", "B"], rule="robust"), list[float])
+    verdict_reward(["<answer>[[A]]</answer>"], "tie")  # type: ignore[arg-type]
+    reward = trl.JudgeReward(judge, against="reference", reference_column="gold")
+    assert_type(await reward(["Q"], ["1"], gold=["2"]), list[float | None])
+    assert_type(trl.SyncJudgeReward(judge, max_failed=0)(["Q"], ["1"]), list[float | None])
+    assert_type(await verl.compute_score("d", "1", "2", {"question": "Q"}, model="openai:m"), dict[str, float])
+    openrlhf.JudgeReward(judge, read_prompt=lambda prompt: prompt)
 
 
 async def awaits() -> None:
