@@ -188,11 +188,12 @@ def bound(pairs: int) -> None:
 
 def replay() -> None:
     cases = recorded()
-    said = [vote for case in cases for order in case.votes for vote in order]
-    orders = [set(order) - {None} for case in cases for order in case.votes]
+    said = [(shown, vote) for case in cases for shown, order in zip(ORDERS, case.votes, strict=True) for vote in order]
+    unreadable = sum(vote is None for _, vote in said)
+    first = sum(vote == shown[0] for shown, vote in said)
     print(
-        f"\n{len(cases)} recorded pairs, {len(cases[0].votes[0])} votes per order, {said.count(None)} of {len(said)} "
-        f"readings unreadable, {sum(len(order) == 1 for order in orders)} of {len(orders)} orders unanimous\n{HEADER}"
+        f"\n{len(cases)} recorded pairs, {len(cases[0].votes[0])} votes per order: {unreadable} of {len(said)} "
+        f"readings unreadable, {first} of {len(said) - unreadable} votes for what is shown first\n{HEADER}"
     )
     for risk in RISKS:
         print(f"{f'risk {risk}':<34}{compare(cases, stops_at(risk))}")

@@ -1,7 +1,9 @@
+import json
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import product
 from math import log
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -221,3 +223,19 @@ def test_tallies_count_unreadable_readings_and_orders_without_any() -> None:
     verdicts = [v("A"), v(None), v("B", "BA"), v("B", "BA")]
     assert tallies(verdicts, ("AB", "BA")) == (Tally(1, 0, 1), Tally(0, 2))
     assert tallies(verdicts[:2], ("AB", "BA")) == (Tally(1, 0, 1), Tally(0, 0))
+
+
+@pytest.mark.parametrize(("risk", "readings", "differ"), [(0.05, 618, 0), (0.1, 596, 1), (0.2, 500, 6)])
+def test_recorded_votes_of_a_real_judge(risk: float, readings: int, differ: int) -> None:
+    """The figures of perf/README.md: 40 pairs, 16 readings each."""
+    asked = changed = 0
+    lines = (Path(__file__).parents[1] / "perf" / "votes.jsonl").read_text().splitlines()[1:]
+    for pair in map(json.loads, lines):
+        said = {shown: [v(vote["winner"], shown) for vote in pair[shown]] for shown in ("AB", "BA")}
+        for rounds in range(1, 9):
+            verdicts = [verdict for order in said.values() for verdict in order[:rounds]]
+            if change_probability(tallies(verdicts, ("AB", "BA")), 8 - rounds) <= risk:
+                break
+        asked += len(verdicts)
+        changed += majority(verdicts) != majority([*said["AB"], *said["BA"]])
+    assert (len(lines), asked, changed) == (40, readings, differ)
