@@ -268,8 +268,8 @@ _FAR = 30.0
 class Sampler:
     """Temperature, top_p, and a draw with a generator of its own; temperature 0 takes the most likely token.
 
-    llama.cpp's own samplers look at every token of the vocabulary, and for top_p sort it: at 135M parameters
-    that costs as much as the model.
+    llama.cpp's own samplers look at every token of the vocabulary, and for top_p sort it: beside a small model
+    that shows.
     """
 
     def __init__(self, np: Any, sampling: Sampling) -> None:
