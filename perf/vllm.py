@@ -7,7 +7,6 @@ clock starts: all that the judge asks for, with the same limits, the requests fo
 """
 
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -22,6 +21,7 @@ sys.path[0] = str(HERE.parents[1])  # this file has the name of the library
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+from perf.llama_cpp import DATA, pairs  # noqa: E402
 from rmr1_sdk import Judge, Pair, prompts  # noqa: E402
 from rmr1_sdk.backends.base import common_prefix  # noqa: E402
 from rmr1_sdk.backends.vllm import VLLM  # noqa: E402
@@ -31,7 +31,6 @@ from rmr1_sdk.policy import Policy  # noqa: E402
 from rmr1_sdk.types import Request  # noqa: E402
 from tests.engines.weights import dequantise  # noqa: E402
 
-DATA = HERE.parents[2] / "shared" / "data"
 PAIRS, LIMIT, RUNS = 8, 32, 5
 
 
@@ -41,12 +40,6 @@ class Spent:
 
     seconds: float
     written: int
-
-
-def pairs(data: Path) -> list[Pair]:
-    rows = map(json.loads, (data / "autoj_pairwise.jsonl").read_text(encoding="utf-8").splitlines())
-    found = [Pair(question=row["prompt"], a=row["response 1"], b=row["response 2"]) for row in rows]
-    return [pair for pair in found if 700 < len(pair.model_dump_json()) < 1700][:PAIRS]
 
 
 async def recorded(engine: VLLM, policy: Policy, pair: Pair) -> list[list[Request]]:
@@ -136,7 +129,7 @@ def main(data: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = dequantise(find_gguf("smollm2-135m"), Path(folder) / "smollm2")
         options: dict[str, Any] = {"max_model_len": 2048, "enforce_eager": True, "gpu_memory_utilization": 0.3}
-        measure(VLLM(model, dtype="float32", **options), pairs(data))
+        measure(VLLM(model, dtype="float32", **options), pairs(data)[:PAIRS])
 
 
 def measure(engine: VLLM, work: list[Pair]) -> None:

@@ -27,8 +27,9 @@ from rmr1_sdk import prompts, ranking
 from rmr1_sdk.backends import Backend, connect
 from rmr1_sdk.errors import BudgetExceeded, ConfigError, JudgmentFailed
 from rmr1_sdk.loop import PerProcess, await_, submit, wait
-from rmr1_sdk.policy import Ask, Flow, Orders, Policy
+from rmr1_sdk.policy import Ask, Orders, Policy
 from rmr1_sdk.prompts import Prompt
+from rmr1_sdk.rounds import drive, tasks
 from rmr1_sdk.store import Store
 from rmr1_sdk.streaming import Listener, Stream
 from rmr1_sdk.types import (
@@ -333,26 +334,14 @@ class Judge:
             return await await_(submit(self._rank(contest, advance)))
 
     async def _rank(self, contest: ranking.Contest, advance: Callable[[], None]) -> Ranking:
-        flow = contest.flow()
-        try:
-            pairs = next(flow)
-            while True:
-                pairs = flow.send(await self._duels(pairs, advance))
-        except StopIteration as end:
-            ranked: Ranking = end.value
-            return ranked
+        async def duels(pairs: Sequence[Pair]) -> list[Judgment]:
+            """The judgments of a round. The first error cancels the others."""
+            async with tasks(map(self._judge, pairs)) as started:
+                for task in started:
+                    task.add_done_callback(lambda _: advance())
+                return await asyncio.gather(*started)
 
-    async def _duels(self, pairs: Sequence[Pair], advance: Callable[[], None]) -> list[Judgment]:
-        """The judgments of a round. The first error cancels the others."""
-        tasks = [asyncio.create_task(self._judge(pair)) for pair in pairs]
-        for task in tasks:
-            task.add_done_callback(lambda _: advance())
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        return await drive(contest.flow(), duels)
 
     # --- the driver ----------------------------------------------------------------------------
 
@@ -402,7 +391,7 @@ class Judge:
     async def _judge(self, pair: Pair, stream: Stream | None = None) -> Judgment:
         session, policy = await self._start()
         async with session.comparisons:
-            judgment = await self._drive(policy.flow(pair), self._work(session, policy, stream))
+            judgment = await drive(policy.flow(pair), partial(self._round, work=self._work(session, policy, stream)))
         if judgment.winner is None and self._on_failure == "raise":
             raise JudgmentFailed(judgment)
         return judgment
@@ -412,29 +401,15 @@ class Judge:
         thinking = policy.prompt.family == "reasoning"
         return _Work(session, deadline, partial(Listener, stream.put, thinking=thinking) if stream else None)
 
-    async def _drive(self, flow: Flow[T], work: _Work) -> T:
-        try:
-            asks = next(flow)
-            while True:
-                asks = flow.send(await self._round(asks, work))
-        except StopIteration as end:
-            outcome: T = end.value
-            return outcome
-
     async def _round(self, asks: Sequence[Ask], work: _Work) -> list[Completion | None]:
         """The completions of a round, None where time ran out. The first error cancels the others."""
-        tasks = [asyncio.create_task(self._complete(ask, work)) for ask in asks]
         left = None if work.deadline is None else max(0.0, work.deadline - time.monotonic())
-        try:
-            await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
-            for task in tasks:
+        async with tasks(self._complete(ask, work) for ask in asks) as started:
+            await asyncio.wait(started, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
+            for task in started:
                 if task.done() and (error := task.exception()):
                     raise error
-            return [task.result() if task.done() else None for task in tasks]
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            return [task.result() if task.done() else None for task in started]
 
     async def _complete(self, ask: Ask, work: _Work) -> Completion:
         if work.listen is None or ask.request.choices:

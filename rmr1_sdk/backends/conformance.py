@@ -162,9 +162,12 @@ async def _stops(backend: Backend) -> str:
     words = whole.split()
     _must(len(words) > 4, f"too little was written to stop in: {whole!r}")
     stop = words[3]
-    stopped = await backend.generate(_request(QUESTIONS[0], max_tokens=24, stop=(stop,)))
+    pieces: list[str] = []
+    stopped = await backend.generate(_request(QUESTIONS[0], max_tokens=24, stop=(stop,)), on_text=pieces.append)
     _must(stopped.stop == "stop", f"it ended with {stopped.stop!r}")
     _must(stopped.text.endswith(stop) and stopped.text.count(stop) == 1, f"stop {stop!r}, text {stopped.text!r}")
+    told = "".join(pieces)
+    _must(told in ("", stopped.text), f"text {stopped.text!r}, told in pieces {told!r}")
     return f"stopped at {stop!r}, which the text includes"
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,8 @@ from pydantic import Field
 from rmr1_sdk.errors import BackendError, ConfigError, JudgeUnavailable, JudgmentFailed
 from rmr1_sdk.ranking import Aggregate, Contest
 from rmr1_sdk.rewards.conversations import answer, question
-from rmr1_sdk.types import Conversation, Judgment, Pair, Ranking, Value
+from rmr1_sdk.rounds import drive, tasks
+from rmr1_sdk.types import Conversation, Judgment, Pair, Value
 
 if TYPE_CHECKING:
     from rmr1_sdk.judge import Judge
@@ -216,11 +217,8 @@ async def judge_groups(judge: "Judge", groups: Sequence[Group], terms: Terms) ->
     if terms.step_time_s is not None:
         await asyncio.to_thread(lambda: judge.prompt)  # loads the engine, which is no part of a step
         deadline = time.monotonic() + terms.step_time_s
-    tasks = [asyncio.create_task(_play(judge, group, contest, deadline)) for group, contest in contests]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        await _cancel(tasks)
+    async with tasks(_play(judge, group, contest, deadline) for group, contest in contests) as started:
+        return await asyncio.gather(*started)
 
 
 def collect(rows: int, groups: Sequence[Group], outcomes: Sequence[Outcome], terms: Terms) -> PreferenceRewards:
@@ -269,20 +267,18 @@ async def _play(judge: "Judge", group: Group, contest: Contest | None, deadline:
         return Outcome([None], [_ALONE], 0, [])
     duels: list[Duel] = []
     failures: dict[Conversation, str] = {}
-    flow = contest.flow()
-    try:
-        pairs = next(flow)
-        while True:
-            judgments = []
-            for pair, heard in zip(pairs, await _round(judge, pairs, deadline), strict=True):
-                judgments.append(heard.judgment if heard else Judgment(pair_id=pair.id))
-                if heard:
-                    duels.append(heard.duel)
-                    if heard.duel.failure:
-                        failures |= {pair.a: heard.duel.failure, pair.b: heard.duel.failure}
-            pairs = flow.send(judgments)
-    except StopIteration as end:
-        ranking: Ranking = end.value
+
+    async def play(pairs: Sequence[Pair]) -> list[Judgment]:
+        judgments = []
+        for pair, heard in zip(pairs, await _round(judge, pairs, deadline), strict=True):
+            judgments.append(heard.judgment if heard else Judgment(pair_id=pair.id))
+            if heard:
+                duels.append(heard.duel)
+                if heard.duel.failure:
+                    failures.update({pair.a: heard.duel.failure, pair.b: heard.duel.failure})
+        return judgments
+
+    ranking = await drive(contest.flow(), play)
     reasons = [
         None if score is not None else failures.get(answered, _NO_TIME)
         for score, answered in zip(ranking.scores, group.answers, strict=True)
@@ -294,18 +290,14 @@ async def _round(judge: "Judge", pairs: Sequence[Pair], deadline: float | None) 
     """The duels of a round, None where time ran out."""
     if deadline is not None and time.monotonic() >= deadline:
         return [None] * len(pairs)
-    tasks: dict[str | None, asyncio.Task[_Heard]] = {}
-    try:
-        for pair in _fairly(pairs):
-            tasks[pair.id] = asyncio.create_task(_duel(judge, pair))
-            await asyncio.sleep(0)  # the other groups' turn: a judge takes duels in the order they come in
+    fair = _fairly(pairs)
+    # in turn with the other groups: a judge takes duels in the order they come in
+    async with tasks((_duel(judge, pair) for pair in fair), in_turn=True) as started:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if tasks:
-            await asyncio.wait(tasks.values(), timeout=left, return_when=asyncio.FIRST_EXCEPTION)
-        ended = {name: task.result() for name, task in tasks.items() if task.done()}
+        if started:
+            await asyncio.wait(started, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
+        ended = {pair.id: task.result() for pair, task in zip(fair, started, strict=True) if task.done()}
         return [ended.get(pair.id) for pair in pairs]
-    finally:
-        await _cancel(tasks.values())
 
 
 def _fairly(pairs: Sequence[Pair]) -> list[Pair]:
@@ -332,9 +324,3 @@ async def _duel(judge: "Judge", pair: Pair) -> _Heard:
     if judgment.winner is None:
         failure = f"{judgment.failure.kind}: {judgment.failure.message}" if judgment.failure else "unknown: no verdict"
     return _Heard(judgment, Duel(failure, judgment.position_consistent, judgment.latency_s))
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
