@@ -160,7 +160,7 @@ async def preference_reward(
     Completions of equal prompts are a group, wherever they stand. The answers of a group meet each other: all
     of them where that takes at most `duels_per_answer` duels an answer (7 answers for 3), else by Swiss rounds
     with that many. The reward is the mean probability to beat another answer of the group. Identical answers
-    share theirs, and count as even among themselves. The mean of a group is 0.5.
+    share theirs, and count as even among themselves. Where no duel failed, the mean of a group is 0.5.
 
     With a reference, an answer meets that alone, and its reward is the probability of beating it.
 

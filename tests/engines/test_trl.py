@@ -132,7 +132,8 @@ def test_online_dpo_pairs_are_told_by_their_prompts(tmp_path: Path) -> None:
 
 @pytest.mark.llama_cpp
 def test_a_real_judge_rewards_a_real_run(tmp_path: Path, gguf: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with Judge(f"llama_cpp:{gguf}", sampling={"max_tokens": 4}, orders="random") as judge:
+    # one request at a time, so that each has the same answer in every run: a duel that fails would move the mean
+    with Judge(f"llama_cpp:{gguf}", sampling={"max_tokens": 4}, orders="random", max_concurrency=1) as judge:
         reward = Kept(judge, max_failed=1.0)
         with caplog.at_level(logging.WARNING):
             run, _ = grpo(tmp_path, reward, max_steps=1)
@@ -143,4 +144,5 @@ def test_a_real_judge_rewards_a_real_run(tmp_path: Path, gguf: Path, caplog: pyt
     assert len(set(values)) > 1
     [entry] = [entry for entry in run.state.log_history if "judge_reward/latency_p95_s" in entry]
     assert entry["judge_reward/latency_p95_s"] > 0
+    assert entry["judge_reward/failed_share"] == 0
     assert not isnan(entry["rewards/judge_reward/mean"])
