@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+from rmr1_sdk.errors import BackendError
 from rmr1_sdk.types import Completion, Request, Usage
 
 
@@ -53,3 +54,12 @@ def by_xs(request: Request) -> str:
 
 def by_xs_or_mute(request: Request) -> str:
     return mute(request) if "mute" in request.messages[-1].content else by_xs(request)
+
+
+def broken(request: Request) -> str:
+    raise BackendError("the engine is gone")
+
+
+def killer(request: Request) -> str:
+    """Ends the process that asks."""
+    os._exit(1)
