@@ -16,6 +16,7 @@ from collections.abc import (
 )
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, closing, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -155,6 +156,34 @@ class Judge:
         self._owns_store = not isinstance(store, Store)
         self.store = Store(store) if isinstance(store, str | Path) else store
         self._session = PerProcess(_Session)
+
+    def like(
+        self,
+        *,
+        prompt: Prompt | None = None,
+        orders: Orders | None = None,
+        votes: int | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        on_failure: Literal["value", "raise"] | None = None,
+    ) -> "Judge":
+        """A judge like this one, but for what is given. It shares engine and store, which stay this one's to close.
+
+        `sampling` replaces single fields. With `votes`, exactly so many readings per order are taken. A limit of tokens
+        holds for each judge by itself. Raises ConfigError as the constructor does.
+        """
+        other = copy(self)
+        other._sampling = _checked_sampling(
+            self._sampling.model_dump(exclude_unset=True) | dict(sampling or {}),
+            votes or self._max_votes or self._votes,
+        )
+        if votes:
+            other._votes, other._max_votes = votes, None
+        other._prompt = prompt or self._prompt
+        other._orders = orders or self._orders
+        other._on_failure = on_failure or self._on_failure
+        other._owns_backend = other._owns_store = False
+        other._session = PerProcess(_Session)
+        return other
 
     # --- comparing -----------------------------------------------------------------------------
 
