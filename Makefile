@@ -21,7 +21,7 @@ test-engines: $(VENV)/.dev $(VENV)/.vllm
 	$(BIN)/python -m pytest tests/engines
 
 test-evals: $(EVALS)/.made
-	$(EVALS)/bin/python -m pytest tests/evals
+	$(EVALS)/bin/python -m pytest tests/evals tests/test_package.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -3,10 +3,9 @@
 The score of a sample is how probable it is that its submission beats its target.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
-from rmr1_sdk.judge import Judge
 from rmr1_sdk.rewards.configured import judge_for
 from rmr1_sdk.rewards.conversations import history, question
 from rmr1_sdk.rewards.references import against_references
@@ -17,12 +16,15 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("inspect_ai", "inspect") from error
 
+if TYPE_CHECKING:
+    from rmr1_sdk.judge import Judge
+
 __all__ = ["judge_scorer"]
 
 
 @scorer(metrics=[mean(), stderr()])
 def judge_scorer(
-    judge: Judge | str, *, base_url: str | None = None, include_history: bool = False, **options: Any
+    judge: "Judge | str", *, base_url: str | None = None, include_history: bool = False, **options: Any
 ) -> Scorer:
     """A scorer whose value is the probability, 0 to 1, that the submission is better than the target.
 

@@ -6,12 +6,11 @@ task's reference answer. `record_preferences` compares the traces of an episode 
 
 from collections.abc import Sequence
 from math import isnan
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
 from rmr1_sdk.errors import DataError, JudgeUnavailable, JudgmentFailed, MissingExtraError
-from rmr1_sdk.judge import Judge
 from rmr1_sdk.rewards.configured import judge_for
 from rmr1_sdk.rewards.conversations import history, question
 from rmr1_sdk.rewards.preference import preference_reward
@@ -22,6 +21,9 @@ try:
     import verifiers.v1 as vf
 except ModuleNotFoundError as error:
     raise MissingExtraError("verifiers", "verifiers") from error
+
+if TYPE_CHECKING:
+    from rmr1_sdk.judge import Judge
 
 __all__ = ["PreferenceJudge", "PreferenceJudgeConfig", "record_preferences"]
 
@@ -99,7 +101,7 @@ class PreferenceJudge(vf.Judge[float, PreferenceJudgeConfig]):
 
 
 async def record_preferences(
-    judge: Judge, traces: Sequence[vf.Trace], *, name: str = "preference", weight: float = 1.0
+    judge: "Judge", traces: Sequence[vf.Trace], *, name: str = "preference", weight: float = 1.0
 ) -> None:
     """Reward each trace with the probability that its last reply is better than another's; for `Env.finalize`.
 

@@ -141,6 +141,7 @@ def test_the_question_is_the_whole_input_and_not_what_solvers_make_of_it(tmp_pat
     assert "And shorter?" not in plain
     assert "xx apples" not in plain
     assert whole.index("xx apples") < whole.index("User: And shorter?")
+    assert whole.count("xx") == 3  # the first reply on both sides, and the one that is judged
 
 
 def gone(request: Request) -> str:
