@@ -13,5 +13,6 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(variable, str(tmp_path))
-    for variable in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "PRIME_API_KEY", "INSPECT_LOG_DIR"):
+    monkeypatch.setenv("INSPECT_LOG_DIR", str(tmp_path / "logs"))
+    for variable in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "PRIME_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
