@@ -49,7 +49,7 @@ def judge_scorer(
     if isinstance(judge, str):
         judge = judge_for(judge, base_url=base_url, **options)
     elif base_url is not None or options:
-        given = sorted({**options} | ({} if base_url is None else {"base_url": base_url}))
+        given = [*options, *(["base_url"] if base_url is not None else [])]
         raise ConfigError(f"{', '.join(given)}: these belong to a judge that is named; a Judge has its own")
     compares = judge
 
