@@ -93,6 +93,7 @@ class Policy:
     risk: float = 0.05
     can_choose: bool = False
     force_verdict: bool = True
+    ask_again: bool = True
     seed: int = 0
 
     def flow(self, pair: Pair) -> Flow[Judgment]:
@@ -121,7 +122,8 @@ class Policy:
         """Ask for these readings, and once more where no verdict came."""
         yield from self._ask(pair, readings, attempt=0)
         yield from self._settle(readings, force=self.force_verdict)
-        if again := [reading for reading in readings if not reading.is_final]:
+        again = [reading for reading in readings if not reading.is_final]
+        if again and self.ask_again:
             yield from self._ask(pair, again, attempt=1)
             yield from self._settle(again, force=False)
 

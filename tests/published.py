@@ -113,7 +113,7 @@ def _judgebench(sizes: Mapping[str, int]) -> Files:
                 "pair_id": f"pair-{n}",
                 "original_id": str(n),
                 "source": sources[n % 5],
-                "question": f"question {n}",
+                "question": f"{model} question {n}",
                 "response_model": model,
                 "response_A": f"first {n}",
                 "response_B": f"second {n}",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rmr1_sdk import ConfigError, DataError, Pair
+from rmr1_sdk import ConfigError, DataError
 from rmr1_sdk.benchmarks import Benchmark, load, read_results
 from tests.published import decided, says, write
 
