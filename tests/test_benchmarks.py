@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
-from rmr1_sdk import ConfigError, DataError, Judgment, Message, Pair
+from rmr1_sdk import ConfigError, DataError, Judgment, Message, MissingExtraError, Pair
 from rmr1_sdk.benchmarks import BENCHMARKS, Benchmark, Profile, Scores, load
 from rmr1_sdk.benchmarks.rewardbench import COUNTS as REWARDBENCH
 from rmr1_sdk.benchmarks.rm_bench import LEVELS
@@ -575,3 +576,16 @@ def test_what_belongs_together_is_drawn_together(tmp_path: Path) -> None:
 
 def test_all_sizes_are_tried() -> None:
     assert list(SIZES) == list(BENCHMARKS)
+
+
+@pytest.mark.parametrize(("module", "data"), [("datasets", None), ("pyarrow", "rows.parquet")])
+def test_what_is_not_installed_is_said_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, data: str | None
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    if data:
+        (tmp_path / data).touch()
+    with pytest.raises(
+        MissingExtraError, match=rf'{module} is not installed; run: pip install "rmr1_sdk\[benchmarks\]"'
+    ):
+        load("rewardbench", data and tmp_path / data)

@@ -47,7 +47,7 @@ class Protocol:
     def __str__(self) -> str:
         order = {
             "both": "both orders",
-            "given": "one order, the better answer's side drawn as numpy's seed 0 draws it",
+            "given": "one order, as the pairs stand",
             "random": "one order, drawn by the judge's seed",
         }[self.orders]
         sampling = "greedy" if self.sampling is None else f"greedy, at most {self.sampling.max_tokens:,} tokens"
