@@ -40,6 +40,7 @@ perf: $(VENV)/.llama-cpp
 	$(BIN)/python perf/throughput.py
 	$(BIN)/python perf/reading.py
 	$(BIN)/python perf/voting.py
+	$(BIN)/python perf/bench.py
 
 clean:
 	rm -rf $(VENV) $(EVALS) out site
