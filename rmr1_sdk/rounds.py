@@ -1,11 +1,12 @@
 """Work in rounds: a generator decides what to do, and this does it, all of a round at once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-__all__ = ["drive", "tasks"]
+__all__ = ["drive", "in_order", "tasks"]
 
 T = TypeVar("T")
 Asked = TypeVar("Asked")
@@ -38,6 +39,22 @@ async def tasks(
             if in_turn:
                 await asyncio.sleep(0)
         yield started
+    finally:
+        for task in started:
+            task.cancel()
+        await asyncio.gather(*started, return_exceptions=True)
+
+
+async def in_order(work: Iterable[Coroutine[Any, Any, T]], ahead: int) -> AsyncGenerator[T, None]:
+    """What comes of each, in order, with as many begun as `ahead` says. Closed early, it cancels the rest."""
+    started: deque[asyncio.Task[T]] = deque()
+    try:
+        for part in work:
+            started.append(asyncio.create_task(part))
+            if len(started) >= ahead:
+                yield await started.popleft()
+        while started:
+            yield await started.popleft()
     finally:
         for task in started:
             task.cancel()
