@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -20,7 +20,7 @@ from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import published
 from rmr1_sdk.types import Completion, Conversation, Message, Pair, Rubric, Sampling, Shown, Side, Verdict
 
-__all__ = ["COR", "PROMPTS", "REASONING", "Family", "Prompt", "Reader", "get", "resolve"]
+__all__ = ["COR", "PROMPTS", "REASONING", "Family", "Prompt", "Reader", "get", "resolve", "shown_pair"]
 
 Family = Literal["cor", "reasoning", "custom"]
 Reader = Callable[[str, Pair | None, Shown], Verdict]
@@ -156,6 +156,25 @@ def _blocks(seen: Pair, safe: Callable[[str], str]) -> str:
             for side in _SIDES
         ]
     return "\n\n".join(main) + _extra_blocks(seen, safe)
+
+
+_SHOWN = re.compile(
+    r"\[Client Question\]\n(?P<question>.*?)\n\n"
+    + r"\n\n".join(
+        rf"\[The Start of Chatbot {side}'s Response\]\n(?P<{name}>.*?)\n\[The End of Chatbot {side}'s Response\]"
+        for side, name in (("A", "a"), ("B", "b"))
+    ),
+    re.DOTALL,
+)
+
+
+def shown_pair(messages: Sequence[Message]) -> Pair | None:
+    """The pair that a single-turn prompt shows in its last message, with its sides as shown; None where there is none.
+
+    For engines that are programs: test doubles, and teachers of what can be checked.
+    """
+    shown = _SHOWN.search(messages[-1].content) if messages else None
+    return Pair.model_validate(shown.groupdict()) if shown else None
 
 
 def _extra_blocks(seen: Pair, safe: Callable[[str], str]) -> str:
