@@ -32,6 +32,7 @@ class AnchoredList(AnswerList):
 
 
 Row = TypeVar("Row", Pair, AnswerList, AnchoredList)
+V = TypeVar("V", bound=Value)
 
 
 class Rows(NamedTuple, Generic[Row]):
@@ -101,7 +102,7 @@ class _UnknownField(ValueError):
     """A field is missing, or one is there that is none of ours."""
 
 
-def validated(row: Mapping[str, Any], kind: type[Row], fields: Mapping[str, str] | None = None) -> Row:
+def validated(row: Mapping[str, Any], kind: type[V], fields: Mapping[str, str] | None = None) -> V:
     """The row as a value of this kind.
 
     `fields` says what its author calls our fields. Raises ValueError, which names the author's field, where it
