@@ -47,7 +47,7 @@ class Protocol:
     def __str__(self) -> str:
         order = {
             "both": "both orders",
-            "given": "one order, the better answer's side drawn as numpy's seed 0 draws it",
+            "given": "one order, as the pairs stand",
             "random": "one order, drawn by the judge's seed",
         }[self.orders]
         sampling = "greedy" if self.sampling is None else f"greedy, at most {self.sampling.max_tokens:,} tokens"
@@ -161,12 +161,16 @@ class Benchmark:
         graded = self._graded(judgments, profile)
         if not graded:
             raise DataError(f"no judgments of {self.name} to score")
+        notes = list(self.notes)
+        if len(graded) < len(self.items):
+            notes.append(f"{len(graded):,} of {len(self.items):,} pairs were judged")
         estimator = Estimator(seed)
         model, prompt = _made_by(graded)
         nodes = self.entry.nodes(graded, profile)
         figures = {node.name: estimator.figure(node) for node in nodes}
         missing = [name for name, figure in figures.items() if figure is None]
-        notes = [f"left out, since not all of it was judged: {', '.join(missing)}"] if missing else []
+        if missing:
+            notes.append(f"left out, since not all of it was judged: {', '.join(missing)}")
         return Scores(
             benchmark=self.name,
             profile=profile,
@@ -182,7 +186,7 @@ class Benchmark:
             calibration=calibration(graded),
             agreement=agreements(graded, model or "judge", estimator),
             budget=budget_curve(graded),
-            notes=(*self.notes, *notes),
+            notes=tuple(notes),
         )
 
     def compare(

@@ -27,10 +27,11 @@ COVERAGES = (0.5, 0.8, 1.0)
 class CalibrationFigures(Value):
     """What a judge's probabilities are worth, over the `n` pairs with a side as label and a probability.
 
-    They are of the side that the judge finds more probable, and of that side being right. `brier` and `log_loss` (in
-    nats; None where it is infinite) are the same for `p_a` and label A. `ece` is over the bins of `reliability`, of
-    equal mass. `risk_coverage` has the accuracy over the surest 50, 80 and 100% of the pairs; where many are equally
-    sure, over a little more.
+    A probability is the engine's, a reward model's, or the share of several votes; one vote alone is none. What is
+    scored is that of the side which the judge finds more probable, against whether that side is the label. `brier` and
+    `log_loss` (in nats; None where it is infinite) are the same for `p_a` and label A. `ece` is over the bins of
+    `reliability`, of equal mass. `risk_coverage` has the accuracy over the surest 50, 80 and 100% of the pairs; where
+    many are equally sure, over a little more.
     """
 
     n: int
@@ -155,7 +156,7 @@ def calibration(graded: Sequence[Graded]) -> CalibrationFigures | None:
     sides = [
         (one.judgment.p_a, one.pair.label == "A")
         for one in graded
-        if one.judgment.p_a is not None and not one.pair.is_identical and one.pair.label in ("A", "B")
+        if one.judgment.p_a is not None and _tells_probability(one) and one.pair.label in ("A", "B")
     ]
     if not sides:
         return None
@@ -171,6 +172,13 @@ def calibration(graded: Sequence[Graded]) -> CalibrationFigures | None:
         reliability=tuple(reliability(sure, right)),
         risk_coverage=tuple(next(point for point in curve if point.coverage >= share) for share in COVERAGES),
     )
+
+
+def _tells_probability(one: Graded) -> bool:
+    """Whether `p_a` is more than what one vote in each order is smoothed to, or the half of identical answers."""
+    verdicts = one.judgment.verdicts
+    several = len(verdicts) > len(get_args(Shown)) or any(verdict.p_a is not None for verdict in verdicts)
+    return several or not (verdicts or one.pair.is_identical)
 
 
 def agreements(graded: Sequence[Graded], judge: str, estimator: Estimator) -> tuple[Agreement, ...]:

@@ -58,8 +58,8 @@ class Audit(Value):
     """How far a judge can be trusted, and what was done to find out.
 
     `readings`, of which `unreadable`, and `tokens` are what all of it took, readings from a store included. `data`
-    names the pairs; they were `pairs` in number. `tries` is how often each attack, and each empty answer, was tried at most.
-    `sampling` is the judge's own; for the section on consistency the temperature is raised.
+    names the pairs; they were `pairs` in number. `tries` is how often each attack, and each empty answer, was tried at
+    most. `sampling` is the judge's own; for the section on consistency the temperature is raised.
     """
 
     model: str
