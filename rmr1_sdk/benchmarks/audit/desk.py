@@ -186,4 +186,4 @@ def _bar(wanted: bool, total: int, what: str) -> AbstractContextManager[Callable
         return nullcontext(lambda: None)
     from rmr1_sdk.progress import bar  # late: it brings in rich
 
-    return bar(total, what)
+    return bar(total, "comparisons", what)

@@ -1,16 +1,16 @@
 """How much a judge likes length, whichever answer is the better one."""
 
-from collections.abc import Sequence
-from math import exp, sqrt
+from collections.abc import Callable, Sequence
+from math import exp, log, log1p, sqrt
 from typing import NamedTuple
 
-from rmr1_sdk.bradley_terry import PRIOR_SD
+from rmr1_sdk.bradley_terry import PRIOR_SD, win_probability
 from rmr1_sdk.stats import Interval
 
 __all__ = ["Outcome", "length_coefficient"]
 
-_Z95 = 1.959963984540054
-_STEPS = 100
+_DROP = 1.959963984540054**2 / 2
+"""By how much the log posterior falls from its top to the ends of a 95% interval."""
 
 
 class Outcome(NamedTuple):
@@ -30,42 +30,46 @@ def length_coefficient(outcomes: Sequence[Outcome]) -> Interval | None:
     Logistic regression on which side is better and on the logarithm of the lengths' ratio: so a set in which better
     answers are longer does not make the judge look as if it liked length. It has no constant, since each pair was
     judged in both orders. Each pair counts once. Both coefficients have a normal prior of standard deviation PRIOR_SD,
-    as strengths have in a ranking: so there is an answer where one side was always named. The interval is that of the
-    posterior's normal approximation.
+    as strengths have in a ranking: so there is an answer where one side was always named. The interval is where the
+    profile of the posterior is near its top; it need not be symmetric.
     """
     if not outcomes:
         return None
-    quality = length = 0.0
-    for _ in range(_STEPS):
-        gradient, (qq, ql, ll) = _derivatives(outcomes, quality, length)
-        determinant = qq * ll - ql * ql
-        steps = (
-            (ll * gradient[0] - ql * gradient[1]) / determinant,
-            (qq * gradient[1] - ql * gradient[0]) / determinant,
-        )
-        size = max(map(abs, steps))
-        scale = min(1.0, 1 / size) if size else 0.0  # far from the goal a whole step may overshoot
-        quality, length = quality + scale * steps[0], length + scale * steps[1]
-        if size < 1e-12:
-            break
-    _, (qq, ql, ll) = _derivatives(outcomes, quality, length)
-    half = _Z95 * sqrt(qq / (qq * ll - ql * ql))
-    return Interval(length, length - half, length + half)
+    # beyond this the prior alone costs more than all outcomes and the drop together
+    reach = PRIOR_SD * sqrt(2 * (len(outcomes) * log(2) + _DROP))
+    best = _root(lambda length: -_profile(outcomes, length).slope, -reach, reach)
+    floor = _profile(outcomes, best).height - _DROP
+    low = _root(lambda length: _profile(outcomes, length).height - floor, -reach, best)
+    high = _root(lambda length: floor - _profile(outcomes, length).height, best, reach)
+    return Interval(best, low, high)
 
 
-def _derivatives(
-    outcomes: Sequence[Outcome], quality: float, length: float
-) -> tuple[tuple[float, float], tuple[float, float, float]]:
-    """The gradient of the log posterior, and its negated second derivative: qq, ql, ll."""
+def _root(rising: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function that rises goes through 0, by bisection."""
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
+    return (low + high) / 2
+
+
+class _Profile(NamedTuple):
+    height: float
+    slope: float
+
+
+def _profile(outcomes: Sequence[Outcome], length: float) -> _Profile:
+    """The log posterior at its highest for this coefficient of length, and its derivative by it."""
     precision = 1 / PRIOR_SD**2
-    by_quality, by_length = -quality * precision, -length * precision
-    qq, ql, ll = precision, 0.0, precision
-    for named, better, longer in outcomes:
-        expected = 1 / (1 + exp(-max(-500.0, min(500.0, quality * better + length * longer))))
-        weight = expected * (1 - expected)
-        by_quality += (named - expected) * better
-        by_length += (named - expected) * longer
-        qq += weight * better * better
-        ql += weight * better * longer
-        ll += weight * longer * longer
-    return (by_quality, by_length), (qq, ql, ll)
+    quality = 0.0
+    for _ in range(100):  # Newton's method for the other coefficient, no step longer than 1
+        expected = [win_probability(quality * o.better + length * o.longer) for o in outcomes]
+        gradient = sum((o.named - p) * o.better for o, p in zip(outcomes, expected, strict=True)) - quality * precision
+        bend = sum(p * (1 - p) * o.better**2 for o, p in zip(outcomes, expected, strict=True)) + precision
+        step = max(-1.0, min(1.0, gradient / bend))
+        quality += step
+        if abs(step) < 1e-10:
+            break
+    logits = [quality * o.better + length * o.longer for o in outcomes]
+    height = sum(o.named * z - max(z, 0.0) - log1p(exp(-abs(z))) for o, z in zip(outcomes, logits, strict=True))
+    slope = sum((o.named - win_probability(z)) * o.longer for o, z in zip(outcomes, logits, strict=True))
+    return _Profile(height - (quality**2 + length**2) * precision / 2, slope - length * precision)
