@@ -16,7 +16,6 @@ from collections.abc import (
 )
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, closing, nullcontext
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -174,19 +173,23 @@ class Judge:
         `sampling` replaces single fields. With `votes`, exactly so many readings per order are taken. A limit of tokens
         holds for each judge by itself. Raises ConfigError as the constructor does.
         """
-        other = copy(self)
-        other._sampling = _checked_sampling(
-            self._sampling.model_dump(exclude_unset=True) | dict(sampling or {}),
-            votes or self._max_votes or self._votes,
+        return Judge(
+            self.backend,
+            prompt=prompt or self._prompt,
+            orders=orders or self._orders,
+            votes=self._votes if votes is None else votes,
+            max_votes=self._max_votes if votes is None else None,
+            risk=self._risk,
+            sampling=self._sampling.model_dump(exclude_unset=True) | dict(sampling or {}),
+            store=self.store,
+            max_concurrency=self._max_concurrency,
+            max_tokens_total=self._max_tokens_total,
+            timeout_s=self._timeout_s,
+            force_verdict=self._force_verdict,
+            ask_again=self._ask_again,
+            on_failure=on_failure or self._on_failure,
+            seed=self._seed,
         )
-        if votes:
-            other._votes, other._max_votes = votes, None
-        other._prompt = prompt or self._prompt
-        other._orders = orders or self._orders
-        other._on_failure = on_failure or self._on_failure
-        other._owns_backend = other._owns_store = False
-        other._session = PerProcess(_Session)
-        return other
 
     # --- comparing -----------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ def audit(
     field: runs.Field = [],  # noqa: B006  # typer copies it
     only: Annotated[str, typer.Option(help=f"Some of {','.join(SECTIONS)} [default: all].")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Draw so many of the pairs.")] = None,
-    tries: Annotated[int, typer.Option(min=1, help="Orders of pairs that each attack is tried on.")] = 8,
-    seeds: Annotated[int, typer.Option(min=2, help="Readings an order for self-consistency.")] = 4,
+    tries: Annotated[int, typer.Option(help="Orders of pairs that each attack is tried on.")] = 8,
+    seeds: Annotated[int, typer.Option(help="Readings an order for self-consistency.")] = 4,
     out: Annotated[Path | None, typer.Option(help="A folder for audit.json, audit.md and card.md.")] = None,
     prompt: runs.PromptName = "auto",
     max_tokens: runs.MaxTokens = None,
