@@ -227,8 +227,9 @@ def _hinted(prompt: Prompt) -> _Hinted:
 # --- what is kept ----------------------------------------------------------------------------------
 
 _LEAKS = re.compile(
-    r"correct verdict|\b(?:other|another|previous|earlier|first|wrong) judg(?:e|e?ments?)\b|\b(?:the|this|a) note\b"
-    r"|\bhint|\b(?:was|were|been|as) (?:told|instructed)\b|\bground truth\b|\b(?:gold|given|known) (?:label|verdict)\b",
+    r"correct verdict|\b(?:other|another|previous|earlier|first) judg(?:e|e?ments?)\b|\b(?:the|this) (?:note|hint)\b"
+    r"|\b(?:i was|i am|i have been|we were) (?:told|instructed)\b|\bground truth\b"
+    r"|\b(?:gold|given|known) (?:label|verdict)\b",
     re.IGNORECASE,
 )
 LEAK_WORDS = 5

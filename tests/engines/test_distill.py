@@ -106,7 +106,9 @@ def test_what_was_planted_is_what_is_counted(tmp_path: Path) -> None:
         "hint leaked": counts["hint leaked"],
         "unbalanced": surplus,
     }
-    by_reason = Counter(json.loads(line)["reason"] for line in (tmp_path / "out" / "rejected.jsonl").open())
+    by_reason = Counter(
+        json.loads(line)["reason"] for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
+    )
     assert by_reason == report.rejected
     assert report.first_right.share == (counts["kept"] + counts["quote not found"]) / 160
     traces = read_traces(tmp_path / "out" / "traces.jsonl")
