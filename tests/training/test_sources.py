@@ -165,7 +165,8 @@ def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path) -> None:
     rows = [{"prompt": f"Sum {n}, or\nmore?", "chosen": str(n), "rejected": "no" * 90_000} for n in range(3)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "x.json").write_text(json.dumps(rows))
-    (tmp_path / "lines.json").write_text((tmp_path / "x.jsonl").read_text())
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "lines" / "x.json").write_text((tmp_path / "x.jsonl").read_text())
     with gzip.open(tmp_path / "x.jsonl.gz", "wt") as file:
         file.write("\n".join(map(json.dumps, rows)))
     with (tmp_path / "x.csv").open("w", newline="") as file:
@@ -174,7 +175,7 @@ def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path) -> None:
         writer.writerows(rows)
     plain = [pair.model_copy(update={"id": None}) for pair in pairs(tmp_path / "x.jsonl")]
     assert [pair.question for pair in plain] == [row["prompt"] for row in rows]
-    for name in ("x.json", "lines.json", "x.jsonl.gz", "x.csv"):
+    for name in ("x.json", "lines/x.json", "x.jsonl.gz", "x.csv"):
         assert [pair.model_copy(update={"id": None}) for pair in pairs(tmp_path / name)] == plain, name
 
 
