@@ -78,6 +78,13 @@ def test_a_finished_run_is_scored_again_without_a_model(run: Run, tmp_path: Path
     assert scores(run("judgebench", "--from", out)) == scores(first)
     (compat,) = scores(run("judgebench", "--from", out, "--profile", "rmr1_compat"))
     assert compat.profile == "rmr1_compat"
+    assert [note for note in compat.notes if note.startswith("fake: asked with ")] == [
+        'fake: asked with orders "both", where the profile has "given"',
+        "fake: asked with max_tokens 4096, where the profile has 50000",
+        "fake: asked with top_p null, where the profile has 1.0",
+        'fake: asked with stop ["</answer>"], where the profile has []',
+        "fake: asked with prompt 'cor', where the profile has the published one as it is",
+    ]
     elsewhere = write("judgebench", tmp_path / "other", {"gpt-4o-2024-05-13": 9})
     refused = run("judgebench", "--from", out, "--data", elsewhere)
     assert refused.returncode == 1
@@ -99,6 +106,7 @@ def test_several_judges_stand_in_one_table(run: Run, tmp_path: Path) -> None:
     found = scores(said)
     assert [one.model for one in found] == ["rewards", "m"]
     assert [one.figures[0].value for one in found] == [0.8, 0.5]
+    assert found[0].notes[-1] == "rewards: judged by others; of this profile is the scoring alone"
     (comparison,) = json.loads(said.stdout)["comparisons"]
     assert (comparison["n"], comparison["only_first"], comparison["only_second"]) == (60, 24, 6)
     assert comparison["differences"][0]["difference"] == pytest.approx(0.3)
@@ -141,8 +149,10 @@ def test_rmr1_compat_asks_as_rm_r1_does(run: Run, tmp_path: Path, shared: Path) 
     assert [len(json.loads(line)["verdicts"]) for line in (out / "judgments.jsonl").read_text().splitlines()] == [
         1
     ] * 13
-    official = run("rewardbench", "--from", out, "--profile", "official")
-    assert scores(official)[0].figure("math-prm").value == 0.5
+    assert not any("asked with" in note for note in found.notes)
+    (official,) = scores(run("rewardbench", "--from", out, "--profile", "official"))
+    assert official.figure("math-prm").value == 0.5
+    assert 'fake: asked with orders "given", where the profile has "random"' in official.notes
 
 
 def test_a_person_gets_a_table_on_the_screen(rmr1: list[str], tmp_path: Path) -> None:
