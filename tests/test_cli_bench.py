@@ -17,13 +17,6 @@ from tests.published import says, write
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 FAKE = "fake:tests.replies:decided"
-PROMPTS = {
-    "INSTRUCT_SYSTEM_PROMPT": "instruct_system",
-    "INSTRUCT_SINGLE_USER_PROMPT_TEMPLATE": "instruct_user_single",
-    "INSTRUCT_MULTI_USER_PROMPT_TEMPLATE": "instruct_user_multi",
-    "REASONING_SINGLE_PROMPT_TEMPLATE": "reasoning_user_single",
-    "REASONING_MULTI_PROMPT_TEMPLATE": "reasoning_user_multi",
-}
 
 
 @pytest.fixture
@@ -131,13 +124,12 @@ def test_a_sample_is_drawn_by_seed_and_said(run: Run, tmp_path: Path) -> None:
     assert again.figures == found.figures
 
 
-def test_rmr1_compat_asks_as_rm_r1_does(run: Run, tmp_path: Path, shared: Path) -> None:
+def test_rmr1_compat_asks_as_rm_r1_does(run: Run, tmp_path: Path, texts: dict[str, str]) -> None:
     data, out = write("rewardbench", tmp_path), tmp_path / "out"
     given = ("rewardbench", "--data", data, "--partial", "--profile", "rmr1_compat", "--out", out)
     refused = run(*given, "--model", "fake:tests.replies:by_xs")
     assert refused.returncode == 2
     assert "run `rmr1 prompts pull`" in refused.stderr
-    texts = {name: (shared / "prompts" / f"{file}.txt").read_bytes().decode() for name, file in PROMPTS.items()}
     cache_folder().mkdir(parents=True)
     (cache_folder() / "published-prompts.json").write_text(json.dumps(texts))
     (found,) = scores(run(*given, "--model", "fake:tests.replies:loose"))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Literal, get_args
 
@@ -104,7 +104,7 @@ class Benchmark:
     """Pairs whose better side is known, and how judgments of them are scored. `load` makes one."""
 
     entry: Entry
-    items: tuple[Pair, ...]
+    items: tuple[Pair, ...] = field(repr=False)
     data_sha256: str | None = None
     notes: tuple[str, ...] = ()
 

@@ -27,20 +27,16 @@ BENCHMARKS = {
 """Every benchmark by its name. A new one is an entry and its scorer."""
 
 
-def load(name: str, data: str | Path | None = None, *, partial: bool = False) -> Benchmark:
+def load(name: str | Entry, data: str | Path | None = None, *, partial: bool = False) -> Benchmark:
     """A benchmark from its published file or folder; without `data`, from the hub where it is there.
 
-    The number of pairs is checked; with `partial` it may be any, and scores say so. A subset that is missing whole is
-    said too.
+    `name` is one of BENCHMARKS, or an Entry of your own. The number of pairs is checked; with `partial` it may be any,
+    and scores say so. A subset that is missing whole is said too.
 
     Raises ConfigError for a name or a place that is not there, and DataError, which names file, row and field, for
     rows that are not what the benchmark publishes.
     """
-    if name not in BENCHMARKS:
-        near = get_close_matches(name, BENCHMARKS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(BENCHMARKS)}"
-        raise ConfigError(f"there is no benchmark {name!r}{hint}")
-    entry = BENCHMARKS[name]
+    entry = _entry(name) if isinstance(name, str) else name
     paths = [] if data is None else find(Path(data).expanduser(), entry.files)
     place = paths[0] if len(paths) == 1 else Path(data) if data is not None else None
     rows = [raw for path in paths for raw in read(path)] if paths else _hub_rows(entry)
@@ -48,6 +44,14 @@ def load(name: str, data: str | Path | None = None, *, partial: bool = False) ->
     _check_names(pairs, place)
     notes = _check_counts(entry, pairs, place, partial)
     return Benchmark(entry, pairs, digest(paths) if paths else None, notes)
+
+
+def _entry(name: str) -> Entry:
+    if name not in BENCHMARKS:
+        near = get_close_matches(name, BENCHMARKS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(BENCHMARKS)}"
+        raise ConfigError(f"there is no benchmark {name!r}{hint}")
+    return BENCHMARKS[name]
 
 
 def _hub_rows(entry: Entry) -> list[Raw]:
