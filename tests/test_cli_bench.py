@@ -119,6 +119,11 @@ def test_a_sample_is_drawn_by_seed_and_said(run: Run, tmp_path: Path) -> None:
     )
     record = json.loads((out / "run.json").read_text())
     assert (record["limit"], record["notes"]) == (42, list(found.notes))
+    other = tmp_path / "other.jsonl"
+    names = [pair.id for pair in load("llmbar", data).pairs()]
+    other.write_text("".join(json.dumps({"id": name, "winner": "A"}) + "\n" for name in names))
+    (beside,) = scores(run("llmbar", "--data", data, "--limit", 42, "--seed", 3, "--from", other))
+    assert beside.judged == 42
     (again,) = scores(run("llmbar", "--from", out))
     assert again.notes == ("42 of 419 pairs were judged",)
     assert again.figures == found.figures
@@ -182,7 +187,7 @@ def test_what_cannot_be_read_is_counted_and_fails_the_run(run: Run, tmp_path: Pa
     [
         (["ifbench"], 2, "--model is missing"),
         (["ifbnch", "--model", FAKE], 2, "there is no benchmark 'ifbnch'; did you mean 'ifbench'?"),
-        (["ifbench", "--model", FAKE], 2, "ifbench is not on the hub: give data="),
+        (["ifbench", "--model", FAKE], 2, "ifbench is not on the hub: give its file or"),
         (["ifbench", "--data", "d", "--model", FAKE], 1, "4 rows where IFBench has 444"),
         (["ifbench", "--data", "d", "--partial", "--model", "lama_cpp:m"], 2, "unknown backend 'lama_cpp'"),
         (["ifbench", "--data", "d", "--partial", "--profile", "x", "--model", "m"], 2, "profile is one of official, r"),

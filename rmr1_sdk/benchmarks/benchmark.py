@@ -166,10 +166,8 @@ class Benchmark:
             notes.append(f"{len(graded):,} of {len(self.items):,} pairs were judged")
         estimator = Estimator(seed)
         model, prompt = _made_by(graded)
-        nodes = self.entry.nodes(graded, profile)
-        figures = {node.name: estimator.figure(node) for node in nodes}
-        missing = [name for name, figure in figures.items() if figure is None]
-        if missing:
+        found = [(node.name, estimator.figure(node)) for node in self.entry.nodes(graded, profile)]
+        if missing := [name for name, figure in found if figure is None]:
             notes.append(f"left out, since not all of it was judged: {', '.join(missing)}")
         return Scores(
             benchmark=self.name,
@@ -181,7 +179,7 @@ class Benchmark:
             judged=len(graded),
             ties=sum(one.judgment.winner == "tie" for one in graded),
             unreadable=sum(not one.covered for one in graded),
-            figures=tuple(figure for figure in figures.values() if figure),
+            figures=tuple(figure for _, figure in found if figure),
             position=two_orders(graded, estimator),
             calibration=calibration(graded),
             agreement=agreements(graded, model or "judge", estimator),

@@ -56,7 +56,7 @@ def _entry(name: str) -> Entry:
 
 def _hub_rows(entry: Entry) -> list[Raw]:
     if entry.hub is None:
-        raise ConfigError(f"{entry.name} is not on the hub: give data=, its file or folder ({entry.source})")
+        raise ConfigError(f"{entry.name} is not on the hub: give its file or folder as data ({entry.source})")
     return list(from_hub(entry.hub))
 
 
@@ -80,7 +80,7 @@ def _check_counts(entry: Entry, pairs: Sequence[Pair], place: Path | None, parti
     if wrong and not partial:
         what = f" of {wrong[0]}" if wrong[0] else ""
         raise DataError(
-            f"{found[wrong[0]]:,} rows{what} where {entry.title} has {expected[wrong[0]]:,}; partial=True takes a part",
+            f"{found[wrong[0]]:,} rows{what} where {entry.title} has {expected[wrong[0]]:,}; partial (--partial) takes a part",
             path=place,
         )
     notes = [f"a part of {entry.title}: {found.total():,} of {sum(expected.values()):,}"] if wrong else []

@@ -50,10 +50,11 @@ def bench(
     if model or not results:
         runs.check_model(model, offline=offline)
     benchmark, chosen, about = _load(name, results, data, profile, partial=partial)
+    found = [benchmarks.read_results(benchmark, path) for path in results]
     if limit is not None:
         benchmark = benchmark.sample(limit, seed)
         about["limit"] = limit
-    judged = [_Judged(_results(benchmark, path), _record(path)) for path in results]
+    judged = [_Judged(_of(benchmark, one), _record(path)) for one, path in zip(found, results, strict=True)]
     if model:
         given = {
             "prompt": prompt,
@@ -108,10 +109,10 @@ def _record(path: Path) -> dict[str, Any]:
     return found
 
 
-def _results(benchmark: Benchmark, path: Path) -> list[Judgment]:
-    """What a file says of these pairs. It may say more, where they are a sample."""
+def _of(benchmark: Benchmark, judgments: Sequence[Judgment]) -> list[Judgment]:
+    """The judgments of these pairs, which may be a sample of those that were judged."""
     there = {pair.id for pair in benchmark.pairs()}
-    return [one for one in benchmarks.read_results(benchmark, path) if one.pair_id in there]
+    return [judgment for judgment in judgments if judgment.pair_id in there]
 
 
 def _run(
