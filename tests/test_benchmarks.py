@@ -264,7 +264,7 @@ def test_a_row_that_is_wrong_is_named(tmp_path: Path, name: str, change: dict[st
 def test_numbers_of_rows_are_checked(tmp_path: Path) -> None:
     path = write("rewardbench", tmp_path)
     with pytest.raises(
-        DataError, match="3 rows of alpacaeval-easy where RewardBench has 100; partial .--partial. takes a"
+        DataError, match=r"3 rows of alpacaeval-easy where RewardBench has 100; partial \(--partial\) takes a"
     ):
         load("rewardbench", path)
     with pytest.raises(DataError, match="6 rows where Auto-J pairwise has 1,392"):

@@ -79,10 +79,8 @@ def _check_counts(entry: Entry, pairs: Sequence[Pair], place: Path | None, parti
     wrong = [subset for subset, n in expected.items() if found[subset] not in (0, n)]
     if wrong and not partial:
         what = f" of {wrong[0]}" if wrong[0] else ""
-        raise DataError(
-            f"{found[wrong[0]]:,} rows{what} where {entry.title} has {expected[wrong[0]]:,}; partial (--partial) takes a part",
-            path=place,
-        )
+        counts = f"{found[wrong[0]]:,} rows{what} where {entry.title} has {expected[wrong[0]]:,}"
+        raise DataError(f"{counts}; partial (--partial) takes a part", path=place)
     notes = [f"a part of {entry.title}: {found.total():,} of {sum(expected.values()):,}"] if wrong else []
     if missing := [subset for subset in expected if not found[subset]]:
         notes.append(f"not there: {', '.join(missing)}")
