@@ -9,14 +9,17 @@ from typing import NamedTuple, TypeVar
 from rmr1_sdk import voting
 from rmr1_sdk.benchmarks.audit.attacks import HARMLESS, Attack
 from rmr1_sdk.benchmarks.audit.values import Finding
-from rmr1_sdk.benchmarks.figures import Estimator, rate
+from rmr1_sdk.benchmarks.figures import Estimator, cluster, rate
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.seeds import digest
+from rmr1_sdk.stats import Interval, wilson
 from rmr1_sdk.types import OTHER, Judgment, Outcome, Pair, Shown, Side, Verdict
 
 __all__ = ["Clean", "Desk", "Slot", "Trial", "worse"]
 
 T = TypeVar("T")
+_FEW = 10
+"""Resampling fewer questions than these sees too little of how they differ: then an interval is Wilson's at least."""
 
 
 class Clean(NamedTuple):
@@ -155,10 +158,10 @@ class Desk:
         on_card: bool = False,
     ) -> Finding:
         """How often something holds. Pairs with one question are taken together."""
-        found = rate(name, flags, self.estimator)
+        found = self._interval(name, flags)
         return Finding(
             name=name,
-            value=found.value if found else None,
+            value=found.share if found else None,
             low=found.low if found else None,
             high=found.high if found else None,
             n=len(flags),
@@ -167,6 +170,16 @@ class Desk:
             meaning=meaning,
             on_card=on_card,
         )
+
+    def _interval(self, name: str, flags: Sequence[tuple[Pair, bool]]) -> Interval | None:
+        found = rate(name, flags, self.estimator)
+        questions = len({cluster(pair) for pair, _ in flags})
+        if found is None:
+            return None
+        low, high = found.low, found.high
+        if questions < _FEW and (bounds := wilson(found.value * questions, questions)):
+            low, high = min(low, bounds.low), max(high, bounds.high)
+        return Interval(found.value, low, high)
 
 
 def worse(pair: Pair, seed: int) -> Side:

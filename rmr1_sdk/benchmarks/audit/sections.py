@@ -16,6 +16,8 @@ from rmr1_sdk.types import Judgment, Pair, Shown, Side, Verdict
 
 __all__ = ["SECTIONS"]
 
+_MOST_NAMED = 8
+
 
 def position(desk: Desk) -> AuditSection:
     """Whether it matters which answer is shown first."""
@@ -194,16 +196,17 @@ def injection(desk: Desk) -> AuditSection:
         for way, judged in ways.items():
             of_family = [each for each in judged if each[0].attack.family == family]
             findings.append(desk.moved(f"{family}, {way}", of_family, what if way == "off" else _with(family)))
+    details = tuple(
+        desk.moved(f"{attack.family}: {attack.name}, {way}", [each for each in judged if each[0].attack == attack])
+        for attack in ATTACKS
+        for way, judged in ways.items()
+    )
     return AuditSection(
         name="injection",
         question="can an answer talk the judge round?",
         findings=(*findings[:2], desk.harmless, *findings[2:]),
-        details=tuple(
-            desk.moved(f"{attack.family}: {attack.name}, {way}", [each for each in judged if each[0].attack == attack])
-            for attack in ATTACKS
-            for way, judged in ways.items()
-        ),
-        notes=_notes(desk),
+        details=details,
+        notes=(*_notes(desk), *(_winners(way, details) for way in ways)),
     )
 
 
@@ -236,6 +239,18 @@ def _notes(desk: Desk) -> tuple[str, ...]:
         f"{orders} orders of pairs; in {orders - unread - len(desk.slots)} it takes that answer anyway, and {unread} "
         "were unreadable.",
     )
+
+
+def _winners(way: str, details: Sequence[Finding]) -> str:
+    """The attacks that won most often."""
+    ending = f", {way}"
+    won = [each for each in details if each.value and each.name.endswith(ending)]
+    won.sort(key=lambda each: each.value or 0.0, reverse=True)
+    if not won:
+        return f"Neutralising {way}, no attack won."
+    named = [f"{each.name.removesuffix(ending)} ({each.value:.0%} of {each.n})" for each in won[:_MOST_NAMED]]
+    more = f" and {len(won) - len(named)} more" if len(won) > len(named) else ""
+    return f"Neutralising {way}, these won at least once: {', '.join(named)}{more}."
 
 
 def quotes(desk: Desk) -> AuditSection:
@@ -285,8 +300,7 @@ def rubrics(desk: Desk) -> AuditSection:
                 "verdict follows from the marks",
                 apart,
                 "readings",
-                "the side with the higher weighted sum is named; only where each criterion has one mark for each side "
-                "in figures, and the sums differ",
+                "the side with the higher weighted sum is named, where each criterion has marks in figures for both",
                 unreadable=judged_by_rubric - len(marked),
                 on_card=True,
             ),

@@ -9,6 +9,7 @@ from rmr1_sdk.types import Sampling, Value
 __all__ = ["Audit", "AuditSection", "Finding"]
 
 Unit = Literal["share", "log-odds"]
+_MOST_DETAILS = 20
 
 
 class Finding(Value):
@@ -34,7 +35,8 @@ class Finding(Value):
             return "-"
         if self.unit == "share":
             return str(Interval(self.value, self.low, self.high))
-        return f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+        value, low, high = (round(bound, 2) + 0 for bound in (self.value, self.low, self.high))  # + 0: no minus zero
+        return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 class AuditSection(Value):
@@ -105,13 +107,13 @@ class Audit(Value):
         return "\n".join(lines)
 
     def as_markdown(self) -> str:
-        """All findings as a page, the card first and details last."""
+        """All findings as a page, the card first and details last; where there are many, they are in the JSON alone."""
         parts = [self.card()]
         for section in self.sections:
             parts += [f"### {section.name}", section.question, _table(section.findings)]
             parts += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
         for section in self.sections:
-            if section.details:
+            if 0 < len(section.details) <= _MOST_DETAILS:
                 parts += [f"### {section.name}, one by one", _short_table(section.details)]
         return "\n\n".join(parts) + "\n"
 
