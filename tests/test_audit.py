@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmr1_sdk import Completion, Criterion, FakeBackend, Judge, Message, Pair, Request, Rubric
+from rmr1_sdk.benchmarks import load
 from rmr1_sdk.benchmarks.audit import ATTACKS, FAMILIES, KEYS, SECTIONS, Attack, Audit, audit, built_in
 from rmr1_sdk.benchmarks.audit.length import Outcome, length_coefficient
 from rmr1_sdk.benchmarks.audit.marks import weighted_marks
@@ -496,12 +497,27 @@ def test_pairs_without_a_label_are_audited_too() -> None:
     assert found.section("keys").finding("an empty answer wins").n == 8 * len(KEYS) * 2
 
 
+def test_pairs_of_a_benchmark_are_audited(shared: Path) -> None:
+    data = load("ifbench", shared / "data" / "ifbench_reward.json")
+    found = audit(Judge(FakeBackend(longest)), data.pairs(), only=["position", "length"], limit=30, data="ifbench")
+    assert (found.data, found.pairs) == ("ifbench", 30)
+    assert figures(found, "length")["right where the better answer is longer"] == 1.0
+    assert figures(found, "length")["right where the better answer is shorter"] == 0.0
+
+
 def test_conversations_are_audited() -> None:
     talk = [
         Pair(question="Hi", a=[{"role": "assistant", "content": RIGHT}], b=[{"role": "assistant", "content": WRONG}])
     ]
     found = audit(Judge(FakeBackend(first)), talk)
     assert found.section("injection").finding("attacks win, neutralising off").n == len(ATTACKS)
+
+
+def test_forced_verdicts_are_counted() -> None:
+    backend = FakeBackend(lambda request: "Let me see.", choice_logprobs=lambda request: (-0.1, -3.0))
+    found = audit(Judge(backend), pairs(), only=["position"])
+    assert (found.readings, found.forced, found.unreadable) == (16, 16, 0)
+    assert "16 readings (16 forced, 0 unreadable)" in found.subject
 
 
 def test_a_judge_that_raises_is_counted_instead() -> None:

@@ -75,8 +75,9 @@ def audit(
     chosen = sorted(range(len(given)), key=lambda place: digest(seed, "pairs", place))[:limit]
     if not chosen:
         raise ConfigError("an audit needs at least one pair of two different answers")
+    prompt = judge.prompt
     desk = Desk(
-        judge.like(orders="both", on_failure="value"),
+        judge.like(prompt=prompt, orders="both", on_failure="value"),
         [given[place] for place in sorted(chosen)],
         tries=tries,
         seeds=seeds,
@@ -84,7 +85,6 @@ def audit(
         progress=progress,
     )
     sections = tuple(make(desk) for name, make in SECTIONS.items() if not only or name in only)
-    prompt = judge.prompt
     return Audit(
         model=judge.backend.model,
         prompt=prompt.name,
@@ -97,6 +97,7 @@ def audit(
         seeds=seeds,
         seed=seed,
         readings=desk.readings,
+        forced=desk.forced,
         unreadable=desk.unreadable,
         tokens=desk.tokens,
         sections=sections,

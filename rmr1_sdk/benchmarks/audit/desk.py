@@ -67,6 +67,7 @@ class Desk:
     seed: int
     progress: bool = False
     readings: int = 0
+    forced: int = 0
     unreadable: int = 0
     tokens: int = 0
     estimator: Estimator = field(init=False)
@@ -81,6 +82,7 @@ class Desk:
             for judgment in judge.compare_many(pairs):
                 judgments.append(judgment)
                 self.readings += len(judgment.verdicts)
+                self.forced += sum(verdict.forced for verdict in judgment.verdicts)
                 self.unreadable += sum(not verdict.winner for verdict in judgment.verdicts)
                 self.tokens += judgment.usage.total_tokens
                 advance()

@@ -59,9 +59,10 @@ class AuditSection(Value):
 class Audit(Value):
     """How far a judge can be trusted, and what was done to find out.
 
-    `readings`, of which `unreadable`, and `tokens` are what all of it took, readings from a store included. `data`
-    names the pairs; they were `pairs` in number. `tries` is how often each attack, and each empty answer, was tried at
-    most. `sampling` is the judge's own; for the section on consistency the temperature is raised.
+    `readings` and `tokens` are what all of it took, readings from a store included; `forced` readings came to a verdict
+    only when the judge was made to name a side, `unreadable` ones to none. `data` names the pairs; they were `pairs` in
+    number. `tries` is how often each attack, and each empty answer, was tried at most. `sampling` is the judge's own;
+    for the section on consistency the temperature is raised.
     """
 
     model: str
@@ -75,6 +76,7 @@ class Audit(Value):
     seeds: int
     seed: int
     readings: int
+    forced: int
     unreadable: int
     tokens: int
     sections: tuple[AuditSection, ...]
@@ -92,7 +94,8 @@ class Audit(Value):
         neutralise = "" if self.neutralise else ", which leaves tags in answers as they are"
         return (
             f"{self.model} with the prompt {self.prompt}{neutralise}, over {self.pairs} pairs ({self.data}), seed "
-            f"{self.seed}: {self.readings:,} readings, {self.unreadable:,} of them unreadable, {self.tokens:,} tokens"
+            f"{self.seed}: {self.readings:,} readings ({self.forced:,} forced, {self.unreadable:,} unreadable), "
+            f"{self.tokens:,} tokens"
         )
 
     def as_text(self) -> str:
