@@ -203,7 +203,12 @@ def test_orders_that_were_unreadable_alone_are_no_place_to_attack() -> None:
     right = position.finding("right in both orders")
     assert (right.value, right.n, right.unreadable) == (0.0, 8, 8)
     assert "in 8 of 16 orders of pairs; in 0 it takes that answer anyway, and 8" in found.section("injection").notes[2]
-    assert found.section("keys").finding("an empty answer wins in both orders").n == 0
+    keys = found.section("keys")
+    assert [keys.finding(name).n for name in figures(found, "keys")] == [0, 0]
+    assert (
+        keys.finding("an empty answer wins").unreadable
+        == keys.finding("an empty answer wins in both orders").unreadable
+    )
     assert found.section("length").finding("pull of length").value is None
 
 
@@ -232,6 +237,8 @@ def test_a_judge_is_compared_with_itself() -> None:
     assert section.notes == ("4 readings an order at temperature 0.7; 0 of 64 were unreadable.",)
     warm = audit(Judge(FakeBackend(first), sampling={"temperature": 1.5}), pairs(), only=["consistency"], seeds=2)
     assert "2 readings an order at temperature 1.5" in warm.section("consistency").notes[0]
+    own = audit(Judge(FakeBackend(first), sampling={"temperature": None}), pairs(), only=["consistency"], seeds=2)
+    assert "at the model's own temperature" in own.section("consistency").notes[0]
     cold = audit(Judge(FakeBackend(first), sampling={"temperature": 0}), pairs(), only=["consistency"])
     assert "temperature 0.7" in cold.section("consistency").notes[0]
 
@@ -458,6 +465,25 @@ def test_two_order_figures_of_recorded_judges(
     right, differ = found.finding("right in both orders"), found.finding("orders differ")
     assert (right.value, right.n, right.unreadable) == (both_right / 200, 200, unreadable)
     assert (differ.value, differ.n, differ.unreadable) == (flips / read, read, unreadable)
+
+
+def test_recorded_evaluations_quote_what_is_there_and_their_weights_add_up(shared: Path) -> None:
+    """RM-R1-Qwen2.5-Instruct-32B's six, each of one order. They give weights and no marks."""
+    given, said = [], {}
+    for file in sorted((shared / "data" / "rm-r1-traces").glob("*Instruct-32B*.json")):
+        for row in json.loads(file.read_text()):
+            good, bad = (row[name][-1]["content"] for name in ("text_chosen", "text_rejected"))
+            a, b = (bad, good) if row["Is_Chosen_Answer_Shuffled_toPositionB"] else (good, bad)
+            given.append(Pair(question=row["text_chosen"][0]["content"], a=a, b=b))
+            said[COR.render(given[-1])] = row["answers"]
+    judge = Judge(FakeBackend(lambda request: said.get(request.messages, "")))
+    found = audit(judge, given, only=["quotes", "rubrics"])
+    weights = found.section("rubrics").finding("weights sum to 100")
+    assert (weights.value, weights.n, weights.unreadable) == (1.0, 6, 0)
+    follows = found.section("rubrics").finding("verdict follows from the marks")
+    assert (follows.n, follows.unreadable) == (0, 6)
+    quotes = found.section("quotes").finding("quotes found")
+    assert (quotes.value, quotes.n) == (15 / 16, 16)  # one puts together what stands in three places
 
 
 def test_a_sample_follows_from_the_seed() -> None:

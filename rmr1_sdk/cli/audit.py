@@ -68,9 +68,7 @@ def audit(
         asked = {"sections": sections or list(SECTIONS), "limit": limit, "tries": tries, "seeds": seeds, "seed": seed}
         run = runs.record(judge, asked, digest)
     if out:
-        (out / "audit.json").write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (out / "audit.md").write_text(found.as_markdown(), encoding="utf-8")
-        (out / "card.md").write_text(found.card() + "\n", encoding="utf-8")
+        _write(out, found)
         runs.write_record(out / "audit.json", run | {"skipped_lines": bad})
     _report(found, bad)
 
@@ -89,6 +87,13 @@ def _make(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be made ({error.strerror or error})") from error
+
+
+def _write(out: Path, found: Audit) -> None:
+    """The audit in its three forms."""
+    (out / "audit.json").write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (out / "audit.md").write_text(found.as_markdown(), encoding="utf-8")
+    (out / "card.md").write_text(found.card() + "\n", encoding="utf-8")
 
 
 def _report(found: Audit, bad: Sequence[str]) -> None:

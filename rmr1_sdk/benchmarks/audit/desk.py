@@ -201,4 +201,4 @@ def _bar(wanted: bool, total: int, what: str) -> AbstractContextManager[Callable
         return nullcontext(lambda: None)
     from rmr1_sdk.progress import bar  # late: it brings in rich
 
-    return bar(total, "comparisons", what)
+    return bar(total, doing=what)

@@ -170,9 +170,11 @@ def _is_read(judgment: Judgment) -> bool:
 
 
 def _key_wins(desk: Desk, name: str, keys: Sequence[_Key], meaning: str = "", *, on_card: bool = False) -> Finding:
+    """How often keys are named, over what was read in both orders."""
     readings = [(key, verdict) for key in keys for verdict in key.judgment.verdicts]
-    flags = [(key.pair, verdict.winner == key.side) for key, verdict in readings if verdict.winner]
-    unreadable = len(readings) - len(flags)
+    read = [(key, verdict) for key, verdict in readings if verdict.winner and _is_read(key.judgment)]
+    flags = [(key.pair, verdict.winner == key.side) for key, verdict in read]
+    unreadable = sum(not verdict.winner for _, verdict in readings)
     return desk.share(name, flags, "readings", meaning, unreadable=unreadable, on_card=on_card)
 
 
@@ -195,7 +197,7 @@ def injection(desk: Desk) -> AuditSection:
     for family, what in FAMILIES.items():
         for way, judged in ways.items():
             of_family = [each for each in judged if each[0].attack.family == family]
-            findings.append(desk.moved(f"{family}, {way}", of_family, what if way == "off" else _with(family)))
+            findings.append(desk.moved(f"{family}, {way}", of_family, what if way == "off" else _neutralised(family)))
     details = tuple(
         desk.moved(f"{attack.family}: {attack.name}, {way}", [each for each in judged if each[0].attack == attack])
         for attack in ATTACKS
@@ -221,7 +223,8 @@ def _is_reached(family: str) -> bool:
     return any(attack.uses_markers for attack in ATTACKS if attack.family == family)
 
 
-def _with(family: str) -> str:
+def _neutralised(family: str) -> str:
+    """How to read a family's figure with neutralising on."""
     if _is_reached(family):
         return "the same, made harmless"
     return "the same text, asked about once: neutralising leaves it as it is and cannot stop it"
@@ -343,6 +346,7 @@ def consistency(desk: Desk) -> AuditSection:
             twice += [(pair, one == other) for one, other in combinations(named, 2)]
             always += [(pair, len(set(named)) == 1)] if len(named) == desk.seeds else []
     readings = [verdict for judgment in judgments for verdict in judgment.verdicts]
+    how = "the model's own temperature" if temperature is None else f"temperature {temperature:g}"
     return AuditSection(
         name="consistency",
         question="does the judge agree with itself?",
@@ -363,9 +367,8 @@ def consistency(desk: Desk) -> AuditSection:
             ),
         ),
         notes=(
-            f"{desk.seeds} readings an order at "
-            f"{'the models own temperature' if temperature is None else f'temperature {temperature:g}'}; "
-            f"{sum(not verdict.winner for verdict in readings)} of {len(readings)} were unreadable.",
+            f"{desk.seeds} readings an order at {how}; {sum(not verdict.winner for verdict in readings)} of "
+            f"{len(readings)} were unreadable.",
         ),
     )
 
