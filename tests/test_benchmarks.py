@@ -488,6 +488,9 @@ def test_calibration_of_a_judge_that_is_surer_than_it_may_be(tmp_path: Path) -> 
     assert found
     assert found.n == 40
     assert found.ece == pytest.approx(0.5 * 0.01 + 0.5 * 0.3)
+    assert found.brier.value == pytest.approx((20 * 0.01**2 + 10 * 0.2**2 + 10 * 0.8**2) / 40)
+    assert found.brier.low < found.brier.value < found.brier.high
+    assert 0 < found.ece_by_chance < found.ece
     assert [(row.n, round(row.probability, 9), row.frequency) for row in found.reliability] == [
         (20, 0.8, 0.5),
         (20, 0.99, 1.0),

@@ -181,7 +181,7 @@ class Benchmark:
             unreadable=sum(not one.covered for one in graded),
             figures=tuple(figure for _, figure in found if figure),
             position=two_orders(graded, estimator),
-            calibration=calibration(graded),
+            calibration=calibration(graded, estimator),
             agreement=agreements(graded, model or "judge", estimator),
             budget=budget_curve(graded),
             notes=tuple(notes),

@@ -229,7 +229,9 @@ def _one(one: Scores) -> Iterator[str]:
         )
     if found := one.calibration:
         loss = "infinite" if found.log_loss is None else f"{found.log_loss:.3f} nats"
-        yield f"probabilities of {found.n:,} pairs: Brier {found.brier:.3f}, log loss {loss}, ECE {found.ece:.1%}"
+        brier = f"Brier {found.brier.value:.3f} [{found.brier.low:.3f}, {found.brier.high:.3f}]"
+        error = f"ECE {found.ece:.1%} (up to {found.ece_by_chance:.1%} by chance)"
+        yield f"probabilities of {found.n:,} pairs: {brier}, log loss {loss}, {error}"
         sure = dict.fromkeys(found.risk_coverage)
         yield "right: " + ", ".join(f"{point.accuracy:.1%} of the surest {point.coverage:.0%}" for point in sure)
     if one.budget:
