@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from rmr1_sdk.cli import bench, judge, machine, prompts, rank, store
+from rmr1_sdk.cli import bench, judge, machine, prompts, rank, store, train
 from rmr1_sdk.errors import ConfigError, RMR1Error
 
 __all__ = ["app", "main"]
@@ -26,6 +26,7 @@ app.command("models")(machine.models)
 app.command("doctor")(machine.doctor)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(store.app, name="store")
+app.add_typer(train.app, name="train")
 
 
 def main() -> None:
