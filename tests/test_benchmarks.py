@@ -242,6 +242,7 @@ def test_transcripts_that_part_early_keep_their_own_turns(tmp_path: Path) -> Non
         ("pandalm", {"annotator2": "2"}, "row 2: field annotator2: Input should be 0, 1 or 2"),
         ("gsm8k", {"6b_finetuning": {"is_correct": True}}, "row 2: field 6b_finetuning.solution: Field required"),
         ("ifbench", {"text_chosen": "good"}, "row 2: field text_chosen"),
+        ("ifbench", {"text_chosen": [{"role": "user", "content": "x"}] * 2}, "row 2: the two conversations begin with"),
         ("hh", {"chosen": "good"}, "row 2: field chosen: a transcript begins with 'Human:'"),
         ("pairs", {"label": None}, "row 2: field label: a benchmark needs to know which side is better"),
         ("pairs", {"lable": "A"}, "row 2: field lable: Extra inputs are not permitted"),
@@ -294,6 +295,7 @@ def test_a_subset_that_is_missing_whole_is_said(tmp_path: Path) -> None:
         ('{"a": 1}\n{"a"\n', "f.jsonl", "row 2: not JSON (Expecting ':' delimiter at column 5)"),
         ("", "f.jsonl", "no pairs in it"),
         ("x", "f.parquet", "not a Parquet file"),
+        ("x", "f.jsonl.gz", "not a whole gzip file (Not a gzipped file"),
     ],
 )
 def test_a_file_that_is_not_what_it_says(tmp_path: Path, text: str, name: str, message: str) -> None:

@@ -22,7 +22,7 @@ from rmr1_sdk.seeds import digest
 from rmr1_sdk.stats import mcnemar, percentiles
 from rmr1_sdk.types import Judgment, Pair, Sampling
 
-__all__ = ["PROFILES", "RMR1_COMPAT", "Benchmark", "Entry", "Profile", "Protocol"]
+__all__ = ["PROFILES", "RMR1_COMPAT", "Benchmark", "Entry", "Profile", "Protocol", "count_units"]
 
 Profile = Literal["official", "rmr1_compat"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)

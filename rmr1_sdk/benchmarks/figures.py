@@ -13,7 +13,21 @@ from rmr1_sdk.seeds import digest
 from rmr1_sdk.stats import Interval, bootstrap, percentiles, wilson
 from rmr1_sdk.types import Judgment, Pair, Value
 
-__all__ = ["Estimator", "Figure", "Graded", "Item", "Leaf", "Mean", "Node", "Rate", "Worth", "grade", "leaf", "rate"]
+__all__ = [
+    "Estimator",
+    "Figure",
+    "Graded",
+    "Item",
+    "Leaf",
+    "Mean",
+    "Node",
+    "Rate",
+    "Worth",
+    "cluster",
+    "grade",
+    "leaf",
+    "rate",
+]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -95,6 +96,8 @@ def _text(path: Path) -> str:
     content = path.read_bytes()
     try:
         return (gzip.decompress(content) if path.name.endswith(".gz") else content).decode()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"not a whole gzip file ({error})", path=path) from error
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 ({error})", path=path) from error
 

@@ -127,12 +127,12 @@ def _run(
     """Judge the pairs as the profile asks, but for what was given; keep what was said, and how it was asked."""
     backend = connect(model)
     protocol = benchmark.protocol(profile)
-    options = judge_options(protocol, backend)
-    sampling = options.get("sampling", {}) | given["sampling"]
-    options |= {name: value for name, value in given.items() if value is not None} | {"sampling": sampling}
     output: runs.Output[Judgment] = runs.Output(out, None)
     judgments = []
     try:
+        options = judge_options(protocol, backend)
+        sampling = options.get("sampling", {}) | given["sampling"]
+        options |= {name: value for name, value in given.items() if value is not None} | {"sampling": sampling}
         with Judge(backend, **options) as judge, output:
             for judgment in judge.compare_many(list(benchmark.pairs()), progress=sys.stderr.isatty()):
                 judgments.append(judgment)
