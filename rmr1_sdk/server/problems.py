@@ -14,12 +14,14 @@ __all__ = [
     "FULL",
     "GONE_WRONG",
     "NO_KEY",
+    "OTHER_ENGINE",
     "STATUSES",
     "STOPPED",
     "TOO_LATE",
     "TOO_SLOW",
     "ErrorBody",
     "Problem",
+    "Refused",
     "of",
     "of_body",
     "too_large",
@@ -60,10 +62,19 @@ class Problem(NamedTuple):
         return JSONResponse(self.body.model_dump(), self.status, self.headers)
 
 
+class Refused(Exception):
+    """A problem that a route finds."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
 _SOON = {"Retry-After": "1"}
 NO_KEY = Problem(
     401, "unauthorized", "send a key of this server as Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
 )
+OTHER_ENGINE = Problem(412, "other_engine", "the engine here is not the one that If-Match asks for")
 TOO_SLOW = Problem(408, "too_slow", "the body did not come in time", {"Connection": "close"})
 FULL = Problem(429, "full", "this server has as many requests as it takes; try again soon", _SOON)
 GONE_WRONG = Problem(500, "internal", "a mistake of this server; its log has the details")
@@ -86,6 +97,8 @@ STATUSES = (400, 401, 408, 413, 422, 429, 500, 503, 504)
 
 def of(error: Exception) -> Problem:
     """What an error of a judge becomes. A mistake of ours goes to the log and tells the client nothing."""
+    if isinstance(error, Refused):
+        return error.problem
     for kind, status, name in _RAISED:
         if isinstance(error, kind):
             return Problem(status, name, str(error))
