@@ -5,6 +5,7 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -94,7 +95,7 @@ async def _told(request: HTTPRequest, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         return problems.of_body(error.errors()).response()
     if isinstance(error, HTTPException):  # no such route, or not with this method
-        name = str(error.detail).lower().replace(" ", "_")
+        name = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         message = f"{request.method} {request.url.path}: {error.detail}"
         return Problem(error.status_code, name, message, dict(error.headers or {})).response()
     return problems.of(error).response()

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from rmr1_sdk.server import problems
 from rmr1_sdk.types import Value
@@ -28,10 +29,19 @@ class Events(StreamingResponse):
     media_type = "text/event-stream"
 
     def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(_kept_alive(events), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them all. However this ends, their source is closed when it does; the gate sees who goes away."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(_kept_alive(self._events)) as told:
+            async for piece in told:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
 
 
-async def _kept_alive(events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+async def _kept_alive(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(events):
         coming = asyncio.create_task(_next(events))
         try:

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import logging
 import time
+from base64 import b64decode
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import sha256
 
@@ -71,7 +72,12 @@ class Gate:
         started = time.monotonic()
         reply = _Reply(send, self._limits.write_s)
         try:
-            await self._answer(scope, receive, reply)
+            try:
+                await self._answer(scope, receive, reply)
+            except (_Stuck, asyncio.CancelledError):
+                raise
+            except Exception as error:  # noqa: BLE001  # a mistake of ours, which goes to the log
+                await reply.fail(problems.of(error))
         except _Stuck:
             _log.warning("%s: a client took nothing for %g s and was let go", scope["path"], self._limits.write_s)
         finally:
@@ -110,11 +116,9 @@ class Gate:
         return None
 
     def _opens(self, authorization: str) -> bool:
-        """Whether it is one of the keys, in a time that tells nothing about them."""
-        scheme, _, key = authorization.partition(" ")
-        given = _digest(key.strip())
-        matches = [hmac.compare_digest(given, known) for known in self._keys]
-        return scheme.lower() == "bearer" and any(matches)
+        """Whether it brings one of the keys; how long that takes tells nothing about them."""
+        given = _digest(_brought(authorization))
+        return any([hmac.compare_digest(given, known) for known in self._keys])
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | Problem | None:
         """The body; None where the client went away before it was there."""
@@ -201,6 +205,19 @@ class _Reply:
             await self({"type": "http.response.body", "body": response.body})
         elif self._streams and not self._complete:
             await self({"type": "http.response.body", "body": event("error", problem.body)})
+
+
+def _brought(authorization: str) -> str:
+    """The key of a header. Basic is for clients that are given an address alone: http://any:KEY@host."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return b64decode(value, validate=True).decode("utf-8", "surrogateescape").partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _digest(key: str) -> bytes:

@@ -21,7 +21,9 @@ __all__ = ["SharedJudge"]
 
 _PROBE = Request(messages=(Message(role="user", content="Hi"),), sampling=Sampling(max_tokens=1))
 _PROBE_S = 5.0
-"""How long an engine that failed has to answer one token, and how long what comes of that holds."""
+"""Seconds that an engine which failed has to write one token."""
+PROBE_EVERY_S = 5.0
+"""Seconds for which it is not asked again."""
 
 
 class SharedJudge:
@@ -110,7 +112,7 @@ class SharedJudge:
     async def is_usable(self) -> bool:
         """Whether the engine answers: it did when it was last asked, or does now."""
         async with self._probing:
-            if self._failing and time.monotonic() - self._probed > _PROBE_S:
+            if self._failing and time.monotonic() - self._probed > PROBE_EVERY_S:
                 probe = submit(asyncio.wait_for(self._judge.backend.generate(_PROBE), _PROBE_S))
                 try:
                     await await_(probe)
