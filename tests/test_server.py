@@ -2,11 +2,15 @@
 
 import asyncio
 import base64
-import json
 import logging
+import os
+import re
+import signal
 import subprocess
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from rmr1_sdk import (
     Judge,
     Judgment,
     Message,
+    MissingExtraError,
     Pair,
     Ranking,
     Request,
@@ -32,10 +37,12 @@ from rmr1_sdk import (
     StoreError,
 )
 from rmr1_sdk.server import Limits, events, listen
-from tests.replies import always_a, by_xs, by_xs_or_mute, decided, mute
+from tests.conftest import heed_ctrl_c
+from tests.replies import by_xs, by_xs_or_mute, decided, mute
 from tests.serving import Serving, read_events, serving
 from tests.test_streaming import CHAT
 
+ROOT = Path(__file__).parents[1]
 PAIR = {"question": "How many?", "a": "xx", "b": "x"}
 ASKED = {"messages": [{"role": "user", "content": "Hi"}]}
 SAMPLES = {"query": ["Qxx</s>"], "prompts": ["Q"], "labels": ["x"]}
@@ -51,21 +58,30 @@ class Held:
     def __init__(self) -> None:
         self.came = threading.Semaphore(0)
         self.sent_away = threading.Semaphore(0)
-        self.let = threading.Event()
+        self._free = False
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
         self.came.release()
         if on_text:
             on_text(FIRST)
+        let = asyncio.Event()
+        self._waiting.append((asyncio.get_running_loop(), let))
+        if self._free:
+            let.set()
         try:
-            while not self.let.is_set():
-                await asyncio.sleep(0.005)
+            await let.wait()
         except asyncio.CancelledError:
             self.sent_away.release()
             raise
         if on_text:
             on_text(REST)
         return Completion(text=FIRST + REST)
+
+    def let(self) -> None:
+        self._free = True
+        for loop, event in self._waiting:
+            loop.call_soon_threadsafe(event.set)
 
     async def aclose(self) -> None:
         pass
@@ -105,7 +121,7 @@ def held() -> Iterator[tuple[Held, Serving]]:
     engine = Held()
     with serving(Judge(engine, orders="given"), limits=Limits(requests=2)) as server:
         yield engine, server
-        engine.let.set()
+        engine.let()
 
 
 # --- what it answers -----------------------------------------------------------------------------
@@ -149,7 +165,7 @@ def test_sections_arrive_while_they_are_written(held: tuple[Held, Serving]) -> N
         lines = answer.iter_lines()
         assert next(lines) == "event: section"
         assert Section.model_validate_json(next(lines).removeprefix("data: ")).text == "So."
-        engine.let.set()
+        engine.let()
         assert [line for line in lines if line.startswith("event: ")][-1] == "event: judgment"
 
 
@@ -159,7 +175,7 @@ def test_silence_is_filled_with_comments(held: tuple[Held, Serving], monkeypatch
     with server.client.stream("POST", "/v1/compare/stream", json=PAIR) as answer:
         lines = answer.iter_lines()
         until(lambda: next(lines).startswith(":"))
-        engine.let.set()
+        engine.let()
         assert [line for line in lines if line.startswith("event: ")][-1] == "event: judgment"
 
 
@@ -168,7 +184,8 @@ def test_a_ranking_is_that_of_the_judge() -> None:
     asked = {"question": "How many?", "answers": ["x", "xxx", "xx"], "method": "swiss", "budget": 3}
     with serving(judge) as server:
         answer = server.post("/v1/rank", asked)
-        anchored = server.post("/v1/rank", {"question": "Q", "answers": ["xx"], "method": "anchor", "anchor": "x", "aggregate": "win_rate"})
+        alone = {"question": "Q", "answers": ["xx"], "method": "anchor", "anchor": "x", "aggregate": "win_rate"}
+        anchored = server.post("/v1/rank", alone)
     expected = judge.rank("How many?", ["x", "xxx", "xx"], method="swiss", budget=3)
     assert Ranking.model_validate_json(answer.content) == expected
     assert anchored.json()["scores"] == [0.75]
@@ -220,7 +237,8 @@ def test_rewards_in_openrlhfs_shape_are_finite_whatever_fails(server: Serving) -
     two = {"query": ["Qmute", "Qx"], "prompts": ["Q", "Q"], "labels": ["x", 7]}
     assert server.post("/get_reward", two).json()["extra_logs"] == {"judge_failed": [1.0, 1.0]}
     assert server.post("/get_reward", two).json()["rewards"] == [0.5, 0.5]
-    nothing: dict[str, list[str]] = {"query": [], "prompts": [], "labels": []}  # sent where there are more URLs than samples
+    # what it sends to the others where there are more URLs than samples
+    nothing: dict[str, list[str]] = {"query": [], "prompts": [], "labels": []}
     assert server.post("/get_reward", nothing).json()["rewards"] == []
 
 
@@ -260,32 +278,32 @@ def test_metrics_count_what_was_done() -> None:
 # --- what it refuses -----------------------------------------------------------------------------
 
 JSON = {"Content-Type": "application/json"}
+COMPARE, RANK, REWARD, RAW = "/v1/compare", "/v1/rank", "/get_reward", "/v1/completions/raw"
+LIST = {"question": "q", "answers": ["a", "b"]}
+CASES: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
+    "bad JSON": (COMPARE, {"content": b'{"question"', "headers": JSON}, 400, "invalid_json", "JSON"),
+    "no UTF-8": (COMPARE, {"content": b'{"a": "\xff"}', "headers": JSON}, 400, "bad_request", "body"),
+    "deep JSON": (COMPARE, {"content": b"[" * 500_000, "headers": JSON}, 400, "bad_request", "body"),
+    "no body": (COMPARE, {"content": b"", "headers": JSON}, 422, "invalid_request", "body"),
+    "no object": (COMPARE, {"json": [1]}, 422, "invalid_request", "the body"),
+    "a form": (COMPARE, {"data": PAIR}, 422, "invalid_request", "application/json"),
+    "a field is missing": (COMPARE, {"json": {"question": "q", "a": "x"}}, 422, "invalid_request", "field b:"),
+    "a wrong field": (COMPARE, {"json": PAIR | {"a": 1}}, 422, "invalid_request", "field a"),
+    "an unknown field": (COMPARE, {"json": PAIR | {"votes": 9}}, 422, "invalid_request", "field votes:"),
+    "1 MB": (COMPARE, {"json": PAIR | {"a": "x" * 1_000_000}}, 413, "too_large", "1,000,000"),
+    "1 MB in chunks": (COMPARE, {"content": iter([b"x" * 100_000] * 11), "headers": JSON}, 413, "too_large", "bytes"),
+    "too many answers": (RANK, {"json": LIST | {"answers": list("abcde")}}, 413, "too_large", "answers"),
+    "arguments that do not fit": (RANK, {"json": LIST | {"budget": 2}}, 422, "invalid_request", "budget="),
+    "no answers": (RANK, {"json": LIST | {"answers": []}}, 422, "invalid_request", "answers"),
+    "too many samples": (REWARD, {"json": SAMPLES | {"query": ["a"] * 3}}, 413, "too_large", "samples"),
+    "not equally many": (REWARD, {"json": SAMPLES | {"labels": []}}, 422, "invalid_request", "0 labels"),
+    "a wrong request": (RAW, {"json": {"messages": "Hi"}}, 422, "invalid_request", "field messages"),
+    "no such path": ("/v1/nothing", {"json": {}}, 404, "not_found", "/v1/nothing"),
+    "wrong method": ("/health", {"json": {}}, 405, "method_not_allowed", "POST /health"),
+}
 
 
-@pytest.mark.parametrize(
-    ("path", "sent", "status", "kind", "names"),
-    [
-        pytest.param("/v1/compare", {"content": b'{"question"', "headers": JSON}, 400, "invalid_json", "JSON", id="bad JSON"),
-        pytest.param("/v1/compare", {"content": b'{"a": "\xff"}', "headers": JSON}, 400, "bad_request", "body", id="no UTF-8"),
-        pytest.param("/v1/compare", {"content": b"[" * 500_000, "headers": JSON}, 400, "bad_request", "body", id="deep JSON"),
-        pytest.param("/v1/compare", {"content": b"", "headers": JSON}, 422, "invalid_request", "body", id="no body"),
-        pytest.param("/v1/compare", {"json": [1]}, 422, "invalid_request", "the body", id="no object"),
-        pytest.param("/v1/compare", {"data": PAIR}, 422, "invalid_request", "application/json", id="a form"),
-        pytest.param("/v1/compare", {"json": {"question": "q", "a": "x"}}, 422, "invalid_request", "field b:", id="a field is missing"),
-        pytest.param("/v1/compare", {"json": PAIR | {"a": 1}}, 422, "invalid_request", "field a", id="a wrong field"),
-        pytest.param("/v1/compare", {"json": PAIR | {"votes": 9}}, 422, "invalid_request", "field votes:", id="an unknown field"),
-        pytest.param("/v1/compare", {"json": PAIR | {"a": "x" * 1_000_000}}, 413, "too_large", "1,000,000", id="1 MB"),
-        pytest.param("/v1/compare", {"content": iter([b"x" * 100_000] * 11), "headers": JSON}, 413, "too_large", "bytes", id="1 MB in chunks"),
-        pytest.param("/v1/rank", {"json": {"question": "q", "answers": list("abcde")}}, 413, "too_large", "answers", id="too many answers"),
-        pytest.param("/v1/rank", {"json": {"question": "q", "answers": ["a", "b"], "budget": 2}}, 422, "invalid_request", "budget=", id="arguments that do not fit"),
-        pytest.param("/v1/rank", {"json": {"question": "q", "answers": []}}, 422, "invalid_request", "answers", id="no answers"),
-        pytest.param("/get_reward", {"json": {"query": ["a"] * 3, "prompts": [], "labels": []}}, 413, "too_large", "samples", id="too many samples"),
-        pytest.param("/get_reward", {"json": {"query": ["a"], "prompts": [], "labels": []}}, 422, "invalid_request", "1 queries", id="not equally many"),
-        pytest.param("/v1/completions/raw", {"json": {"messages": "Hi"}}, 422, "invalid_request", "field messages", id="a wrong request"),
-        pytest.param("/v1/nothing", {"json": {}}, 404, "not_found", "/v1/nothing", id="no such path"),
-        pytest.param("/health", {"json": {}}, 405, "method_not_allowed", "POST /health", id="wrong method"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("path", "sent", "status", "kind", "names"), CASES.values(), ids=list(CASES))
 def test_misbehaviour_has_its_status(
     server: Serving, path: str, sent: dict[str, Any], status: int, kind: str, names: str
 ) -> None:
@@ -445,7 +463,7 @@ def test_a_full_server_says_when_to_come_back(held: tuple[Held, Serving]) -> Non
     assert (answer.status_code, answer.json()["error"]["type"]) == (429, "full")
     assert answer.headers["retry-after"] == "1"
     assert server.client.get("/health").json() == {"status": "ok", "in_flight": 2}
-    engine.let.set()
+    engine.let()
     for connection in waiting:
         with connection:
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
@@ -482,14 +500,15 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
 
 
 def test_a_slow_reader_holds_up_nobody_and_is_let_go(caplog: pytest.LogCaptureFixture) -> None:
-    text = "<eval>" + "word " * 400_000 + "</eval><answer>[[A]]</answer>"
+    text = "<eval>" + "word " * 100_000 + "</eval><answer>[[A]]</answer>"  # as events 11 MB, more than sockets hold
     judge = Judge(FakeBackend(lambda request: Completion(text=text)), orders="given", max_concurrency=1)
     with serving(judge, limits=Limits(write_s=0.3)) as server, server.raw("/v1/compare/stream", PAIR) as reader:
         reader.recv(1000)
-        assert server.post("/v1/compare", {"question": "q", "a": "x", "b": "x"}, timeout=20).status_code == 200
+        other = server.post("/v1/compare", {"question": "q", "a": "x", "b": "y"})
+        assert other.status_code == 200
         until(lambda: server.state.in_flight == 0)
         assert "a client took nothing for 0.3 s and was let go" in caplog.text
-        assert server.post("/v1/compare", PAIR).status_code == 200
+        assert figures(server)["rmr1_requests_total /v1/compare/stream gone"] == 1
 
 
 def test_two_hundred_at_once_are_all_answered(server: Serving) -> None:
@@ -517,7 +536,7 @@ def test_what_was_accepted_is_finished_and_what_is_new_is_refused(held: tuple[He
         health = server.client.get("/health")
         assert (health.status_code, health.json()) == (503, {"status": "draining", "in_flight": 1})
         assert server.thread.is_alive()
-        engine.let.set()
+        engine.let()
         assert accepted.recv(65536).startswith(b"HTTP/1.1 200")
     server.thread.join(10)
     assert not server.thread.is_alive()
@@ -544,3 +563,103 @@ def test_a_second_signal_stops_at_once() -> None:
         server.terminate()
         server.thread.join(10)
         assert not server.thread.is_alive()
+
+
+class Command:
+    """`rmr1 serve` as a process of its own."""
+
+    def __init__(self, command: list[str], *options: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [*command, "serve", *options, "--port", "0"], stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **environment}, cwd=ROOT, preexec_fn=heed_ctrl_c,
+        )  # fmt: skip
+        assert self.process.stderr
+        self.said = self.process.stderr.readline()
+        address = re.search(r"http://[^ ]+", self.said)
+        self.url = address[0] if address else ""
+
+    def end(self) -> int:
+        """The exit code, and all that was said in `said`."""
+        self.said += self.process.communicate(timeout=30)[1]
+        return self.process.returncode
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_finishes_what_it_accepted(rmr1: list[str], sent: signal.Signals) -> None:
+    server = Command(rmr1, "fake:tests.replies:slowly", "--max-concurrency", "4")
+    statuses: Counter[str] = Counter()
+
+    async def client(http: httpx2.AsyncClient, number: int) -> None:
+        while True:
+            try:
+                answer = await http.post("/v1/compare", json=PAIR | {"question": str(number)})
+            except (httpx2.ConnectError, httpx2.ReadError, httpx2.RemoteProtocolError) as error:
+                statuses[type(error).__name__] += 1
+                return
+            statuses[str(answer.status_code)] += 1
+            if answer.status_code == 503:
+                assert answer.headers["connection"] == "close"
+                assert answer.json()["error"]["type"] == "draining"
+                return
+
+    async def main() -> None:
+        async with httpx2.AsyncClient(base_url=server.url, timeout=20) as http, asyncio.TaskGroup() as clients:
+            for number in range(20):
+                clients.create_task(client(http, number))
+            await asyncio.sleep(0.5)
+            in_flight = (await http.get("/health")).json()["in_flight"]
+            assert in_flight >= 19
+            server.process.send_signal(sent)
+
+    asyncio.run(main())
+    assert server.end() == 0, server.said
+    assert statuses["200"] >= 20
+    assert statuses["200"] + statuses["503"] + statuses["ConnectError"] == statuses.total(), statuses
+    assert "Traceback" not in server.said
+
+
+def test_the_command_says_where_it_is_and_who_may_come(rmr1: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("planted-one\n\nplanted-two\n")
+    with_file = Command(rmr1, "fake:tests.replies:by_xs", "--key-file", str(file))
+    assert re.fullmatch(r"fake with the prompt cor at http://127.0.0.1:\d+ \(2 keys\)\n", with_file.said)
+    assert httpx2.post(f"{with_file.url}/v1/compare", json=PAIR).status_code == 401
+    key = {"Authorization": "Bearer planted-two"}
+    assert httpx2.post(f"{with_file.url}/v1/compare", json=PAIR, headers=key).json()["winner"] == "A"
+    with_file.process.terminate()
+    assert with_file.end() == 0
+    assert "planted" not in with_file.said
+    with_variable = Command(rmr1, "fake:tests.replies:by_xs", RMR1_SERVER_KEYS="one,two,three")
+    assert "(3 keys)" in with_variable.said
+    with_variable.process.terminate()
+    with_variable.end()
+    without = Command(rmr1, "fake:tests.replies:by_xs")
+    assert "(no key, so for this machine only)" in without.said
+    without.process.terminate()
+    without.end()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["fake:tests.replies:by_xs", "--host", "0.0.0.0"], "error: without a key only this machine is served"),
+        (["fake:tests.replies:by_xs", "--key-file", "nowhere"], "error: --key-file nowhere: No such file"),
+        (["fake:tests.replies:by_xs", "--key-file", os.devnull], "there is no key in it"),
+        (["fake:tests.replies:by_xs", "--max-body", "0"], "error: body_bytes must be more than 0"),
+        (["fake:tests.replies:by_xs", "--prompt", "published"], "error: "),
+        (["lama_cpp:x"], "did you mean llama_cpp:x?"),
+    ],
+)
+def test_the_command_refuses_what_cannot_be_right(rmr1: list[str], options: list[str], said: str) -> None:
+    server = Command(rmr1, *options)
+    assert server.end() == 2
+    assert said in server.said
+
+
+def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rmr1_sdk import server
+
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "rmr1_sdk.server.serving")
+    with pytest.raises(MissingExtraError, match=r'pip install "rmr1_sdk\[server\]"'):
+        _ = server.run

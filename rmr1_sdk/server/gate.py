@@ -70,7 +70,7 @@ class Gate:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started = time.monotonic()
-        reply = _Reply(send, self._limits.write_s)
+        reply = _Reply(send, self._state, self._limits.write_s)
         try:
             try:
                 await self._answer(scope, receive, reply)
@@ -118,7 +118,7 @@ class Gate:
     def _opens(self, authorization: str) -> bool:
         """Whether it brings one of the keys; how long that takes tells nothing about them."""
         given = _digest(_brought(authorization))
-        return any([hmac.compare_digest(given, known) for known in self._keys])
+        return sum(hmac.compare_digest(given, known) for known in self._keys) > 0
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | Problem | None:
         """The body; None where the client went away before it was there."""
@@ -173,8 +173,9 @@ class _Stuck(Exception):
 class _Reply:
     """What goes back to a client, and how far it has come."""
 
-    def __init__(self, send: Send, write_s: float) -> None:
+    def __init__(self, send: Send, state: State, write_s: float) -> None:
         self._send = send
+        self._state = state
         self._write_s = write_s
         self._status = 0
         self._streams = False
@@ -188,7 +189,10 @@ class _Reply:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            self._streams = Headers(raw=message["headers"]).get("content-type", "").startswith(Events.media_type)
+            headers = list(message["headers"])
+            self._streams = Headers(raw=headers).get("content-type", "").startswith(Events.media_type)
+            if self._state.draining:  # else the client sends its next request on a connection that is about to go
+                message = {**message, "headers": [*headers, (b"connection", b"close")]}
         try:
             async with asyncio.timeout(self._write_s):
                 await self._send(message)

@@ -78,10 +78,8 @@ OTHER_ENGINE = Problem(412, "other_engine", "the engine here is not the one that
 TOO_SLOW = Problem(408, "too_slow", "the body did not come in time", {"Connection": "close"})
 FULL = Problem(429, "full", "this server has as many requests as it takes; try again soon", _SOON)
 GONE_WRONG = Problem(500, "internal", "a mistake of this server; its log has the details")
-DRAINING = Problem(503, "draining", "this server is about to stop", {"Connection": "close", **_SOON})
-STOPPED = Problem(
-    503, "stopped", "this server had to stop before there was an answer", {"Connection": "close", **_SOON}
-)
+DRAINING = Problem(503, "draining", "this server is about to stop", _SOON)
+STOPPED = Problem(503, "stopped", "this server had to stop before there was an answer", _SOON)
 TOO_LATE = Problem(504, "timeout", "there was no answer in the time that this server gives a request")
 
 _RAISED: Sequence[tuple[type[Exception], int, str]] = (
