@@ -19,11 +19,11 @@ from rmr1_sdk.server.serving import Server
 class Serving:
     """A server that runs, and a client of it."""
 
-    def __init__(self, judge: Judge, keys: Sequence[str], limits: Limits | None, drain_s: float) -> None:
+    def __init__(self, judge: Judge, keys: Sequence[str], limits: Limits | None, drain_s: float, port: int) -> None:
         app = create_app(judge, keys=keys, limits=limits)
         self.state: State = app.state.rmr1
         self.server = Server(app, drain_s=drain_s)
-        self._socket = listen("127.0.0.1", 0, keyed=bool(keys))
+        self._socket = listen("127.0.0.1", port, keyed=bool(keys))
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
@@ -59,9 +59,9 @@ class Serving:
 
 @contextmanager
 def serving(
-    judge: Judge, *, keys: Sequence[str] = (), limits: Limits | None = None, drain_s: float = 10.0
+    judge: Judge, *, keys: Sequence[str] = (), limits: Limits | None = None, drain_s: float = 10.0, port: int = 0
 ) -> Iterator[Serving]:
-    with closing(Serving(judge, keys, limits, drain_s)) as server:
+    with closing(Serving(judge, keys, limits, drain_s, port)) as server:
         yield server
 
 
