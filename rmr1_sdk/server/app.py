@@ -29,7 +29,19 @@ from rmr1_sdk.server.limits import Limits
 from rmr1_sdk.server.metrics import Metrics
 from rmr1_sdk.server.problems import Problem
 from rmr1_sdk.server.shared import SharedJudge
-from rmr1_sdk.types import Completion, Conversation, Judgment, Method, Pair, Ranking, Request, Rubric, Section, Value
+from rmr1_sdk.types import (
+    Completion,
+    Conversation,
+    Grade,
+    Judgment,
+    Method,
+    Pair,
+    Ranking,
+    Request,
+    Rubric,
+    Section,
+    Value,
+)
 
 if TYPE_CHECKING:
     from rmr1_sdk.judge import Judge
@@ -127,6 +139,15 @@ class RankRequest(Value):
     rubric: Rubric | str | None = None
 
 
+class GradeRequest(Value):
+    """An answer to grade; all fields as in `Judge.grade`."""
+
+    question: Conversation
+    answer: Conversation
+    rubric: Rubric | str | None = None
+    reference: str | None = None
+
+
 class Piece(Value):
     """A new piece of a text, as it is written."""
 
@@ -182,6 +203,7 @@ class _Service:
         stream = app.post("/v1/compare/stream", response_class=Events, status_code=200, responses=_data(Section))
         stream(self.stream)
         app.post("/v1/rank")(self.rank)
+        app.post("/v1/grade")(self.grade)
         same = [Depends(self.same_engine)]
         app.post("/v1/completions/raw", dependencies=same)(self.complete)
         stream = app.post("/v1/completions/raw/stream", response_class=Events, status_code=200, dependencies=same)
@@ -226,7 +248,11 @@ class _Service:
         """The answers from best to worst, by duels between them."""
         if len(asked.answers) > self._limits.answers:
             raise problems.Refused(problems.too_large("answers", self._limits.answers))
-        return await self._judge.arank(**{name: getattr(asked, name) for name in RankRequest.model_fields})
+        return await self._judge.arank(**dict(asked))
+
+    async def grade(self, asked: GradeRequest) -> Grade:
+        """How good one answer is, by marks for each criterion of a rubric."""
+        return await self._judge.agrade(**dict(asked))
 
     async def complete(self, request: Request) -> Completion:
         """What the engine answers to one request; what an `rmr1:` engine elsewhere asks for."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from starlette.responses import JSONResponse
 
-from rmr1_sdk.errors import BackendError, BudgetExceeded, ConfigError, JudgmentFailed, StoreError
+from rmr1_sdk.errors import BackendError, BudgetExceeded, ConfigError, GradingFailed, JudgmentFailed, StoreError
 from rmr1_sdk.types import Value
 
 __all__ = [
@@ -85,6 +85,7 @@ TOO_LATE = Problem(504, "timeout", "there was no answer in the time that this se
 _RAISED: Sequence[tuple[type[Exception], int, str]] = (
     (ConfigError, 422, "invalid_request"),
     (JudgmentFailed, 422, "judgment_failed"),  # not 5xx: asked again, the same pair comes to the same
+    (GradingFailed, 422, "grading_failed"),
     (BudgetExceeded, 429, "budget_exceeded"),
     (BackendError, 503, "engine_failed"),
     (StoreError, 503, "store_failed"),

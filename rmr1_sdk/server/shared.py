@@ -12,7 +12,7 @@ from rmr1_sdk.loop import await_, submit
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.server.metrics import Metrics
 from rmr1_sdk.streaming import Stream
-from rmr1_sdk.types import Completion, Judgment, Message, Pair, Ranking, Request, Sampling, Section
+from rmr1_sdk.types import Completion, Grade, Judgment, Message, Pair, Ranking, Request, Sampling, Section
 
 if TYPE_CHECKING:
     from rmr1_sdk.judge import Judge
@@ -70,6 +70,13 @@ class SharedJudge:
         for judgment in ranking.judgments:
             self._metrics.judged(judgment)
         return ranking
+
+    async def agrade(self, **asked: Any) -> Grade:
+        """`Judge.agrade`."""
+        with self._engine():
+            grade = await self._judge.agrade(**asked)
+        self._metrics.graded(grade)
+        return grade
 
     async def acomplete(self, request: Request) -> Completion:
         """`Judge.acomplete`."""
