@@ -25,7 +25,8 @@ A wrong cause is worse than a dull sentence.
 </justify>
 </rubric>
 <eval>
-Accuracy decides it. Chatbot A says <quote_A>Air bounces blue light around far more than red light</quote_A>, which is so; \
+Accuracy decides it. Chatbot A says \
+<quote_A>Air bounces blue light around far more than red light</quote_A>, which is so; \
 <quote_B>It mirrors the sea</quote_B> is a popular mistake.
 
 Chatbot B even writes <quote_B>The sea is always blue in every weather</quote_B>. \
@@ -41,7 +42,8 @@ Rayleigh: the intensity goes with the inverse fourth power of the wavelength. Is
 (650 nm / 450 nm)⁴ ≈ 4.4: blue light is scattered about four times as much as red light.
 </solution>
 <eval>
-<quote_A>Air bounces blue light around</quote_A> agrees with the solution, <quote_B>It mirrors the sea</quote_B> does not.
+<quote_A>Air bounces blue light around</quote_A> agrees with the solution, \
+<quote_B>It mirrors the sea</quote_B> does not.
 </eval>
 <answer>[[A]]</answer>"""
 

@@ -20,8 +20,8 @@ SCORES: Any = {"AB": (0.9, 0.05), "BA": (0.2, 0.7)}
 
 def fill(page: "Page", pair: Pair = PAIR) -> None:
     page.get_by_label("Question").fill(str(pair.question))
-    page.get_by_role("textbox", name="Answer A").fill(pair.text("A"))
-    page.get_by_role("textbox", name="Answer B").fill(pair.text("B"))
+    page.get_by_role("textbox", name="Answer A", exact=True).fill(pair.text("A"))
+    page.get_by_role("textbox", name="Answer B", exact=True).fill(pair.text("B"))
 
 
 def compare(page: "Page", pair: Pair = PAIR) -> "Locator":
@@ -58,8 +58,12 @@ def test_sections_are_seen_while_they_are_written(visit: Visit, keep: Keep) -> N
         evaluation.get_by_text(re.compile(f"Chatbot {other} even writes “The sea is always blue in every$")).wait_for()
         assert "1. Accuracy (60%)" in str(part(order(page, shown), "rubric").text_content())
         assert order(page, shown).get_by_text("writing: evaluation").is_visible()
-    assert page.get_by_role("status").text_content() == "The judge is writing."
+    assert page.get_by_role("status").text_content() == "The judge is at work."
     assert page.locator(".outcome.waiting").is_visible()
+    caret = "getComputedStyle(document.querySelector('.being-written'), '::after').animationName"
+    assert page.evaluate(caret) == "blink"
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(caret) == "none"
     keep(page, "writing")
     backend.until = ""
     assert "is better" in str(outcome(page).text_content())
@@ -140,7 +144,9 @@ def test_quotes_are_found_behind_characters_of_two_units(visit: Visit, answer: s
 
 
 def test_overlapping_quotes_leave_the_answer_as_it_is(visit: Visit) -> None:
-    text = "".join(f"<quote_A>{quote}</quote_A>" for quote in ("blue light around far", "light around", "around far more"))
+    text = "".join(
+        f"<quote_A>{quote}</quote_A>" for quote in ("blue light around far", "light around", "around far more")
+    )
     page = visit(Judge(Scripted(f"<eval>{text}</eval><answer>[[A]]</answer>")))
     compare(page)
     body = page.locator('.answer[data-side="A"] .prose')
@@ -169,7 +175,9 @@ def test_an_unreadable_verdict_is_no_tie(visit: Visit, keep: Keep) -> None:
     assert found.locator("use").first.get_attribute("href") == "#icon-unreadable"
     assert found.locator(".reason").text_content() == "There is no finished answer after the evaluation. no_answer"
     assert found.get_by_role("meter").count() == 0
-    assert texts(page.locator(".reading > summary")) == ["Reading 1unreadable", "Reading 1, asked once moreunreadable"] * 2
+    assert (
+        texts(page.locator(".reading > summary")) == ["Reading 1unreadable", "Reading 1, asked once moreunreadable"] * 2
+    )
     assert page.get_by_text(UNDECIDED).locator("visible=true").count() == 2
     assert page.locator(".conclusion").count() == 2
 
@@ -200,22 +208,27 @@ def test_answers_that_say_the_same_are_a_tie_without_a_judge(visit: Visit) -> No
 
 
 def test_forced_verdicts_are_marked(visit: Visit, keep: Keep) -> None:
-    page = visit(Judge(Scripted(UNDECIDED, CHAT, scores=SCORES), votes=3))
+    page = visit(Judge(Scripted(UNDECIDED, turned(CHAT), scores=SCORES), votes=3))
     found = compare(page)
     keep(page, "forced")
-    assert texts(found.locator(".vote")) == ["AA, forced"] * 3 + ["A"] * 3
+    assert texts(found.locator(".vote")) == ["A, forced"] * 3 + ["A"] * 3
     assert "3 verdicts forced" in str(found.locator("p.forced").text_content())
     assert order(page, "AB").get_by_text("Forced: the judge had not come to a verdict").count() == 3
-    assert [reading.get_attribute("open") is not None for reading in page.locator(".reading").all()] == [True, False, False] * 2
+    assert [reading.get_attribute("open") is not None for reading in page.locator(".reading").all()] == [
+        True,
+        False,
+        False,
+    ] * 2
 
 
 def test_text_of_users_and_models_is_never_markup(visit: Visit) -> None:
     attack = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'
     pair = Pair(question=f"Q{attack}", a=f"first one {attack}", b=f"another {attack}")
     text = (
-        f"<think>{attack}</think><type>Chat</type><rubric>1. {attack} (100%): {attack}<justify>{attack}</justify></rubric>"
-        f"<solution>{attack}</solution><eval>{attack} <quote_A>{attack}</quote_A> <quote_B>no {attack} there, no</quote_B>"
-        f"</eval>{attack}<answer>[[A]]</answer>"
+        f"<think>{attack}</think><type>Chat</type>"
+        f"<rubric>1. {attack} (100%): {attack}<justify>{attack}</justify></rubric><solution>{attack}</solution>"
+        f"<eval>{attack} <quote_A>{attack}</quote_A> <quote_B>no {attack} there, no</quote_B></eval>"
+        f"{attack}<answer>[[A]]</answer>"
     )
     page = visit(Judge(Scripted(text, pair=pair)))
     compare(page, pair)
@@ -257,6 +270,16 @@ def test_stop_stops_the_engine_and_keeps_what_was_written(visit: Visit) -> None:
     assert "is better" in str(outcome(page).text_content())
 
 
+def test_what_was_written_before_time_ran_out_stays(visit: Visit) -> None:
+    page = visit(Judge(Scripted(CHAT, until="Accuracy decides"), timeout_s=1))
+    found = compare(page)
+    assert found.locator(".reason").text_content() == (
+        "The comparison ran out of time before there was a verdict. timeout"
+    )
+    assert part(order(page, "AB"), "eval").text_content() == "Accuracy decides"
+    assert page.locator(".being-written").count() == 0
+
+
 def test_trouble_of_the_engine_is_told(visit: Visit) -> None:
     page = visit(Judge(Scripted(CHAT, until="Accuracy decides", error=BackendError("the engine is out of memory"))))
     fill(page)
@@ -280,19 +303,18 @@ def test_a_server_that_is_gone_is_told(chromium: "Browser") -> None:
 
 
 def test_a_server_that_wants_a_key_is_given_one(visit: Visit, keep: Keep) -> None:
-    page = visit(Judge(Scripted(CHAT)), key="kés", expected="401")
+    page = visit(Judge(Scripted(CHAT)), key="open sesame", expected="401")
     fill(page)
     key = page.get_by_label("Key")
     assert not key.is_visible()
     page.get_by_role("button", name="Compare").click()
-    page.get_by_role("alert").wait_for()
-    assert key.evaluate("field => field === document.activeElement")
+    page.get_by_role("alert").get_by_text("This server opens with a key.").wait_for()
+    assert page.evaluate("document.activeElement.name") == "key"
     keep(page, "key")
     page.keyboard.type("wrong")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.activeElement.name === 'key' && !document.querySelector('#compare').ariaDisabled")
-    assert page.get_by_role("alert").is_visible()
-    key.fill("kés")
+    page.get_by_role("alert").get_by_text("This key does not open the server.").wait_for()
+    key.fill("open sesame")
     page.keyboard.press("Enter")
     assert "is better" in str(outcome(page).text_content())
     assert not page.get_by_role("alert").is_visible()
@@ -343,7 +365,7 @@ def test_the_example_fills_empty_fields_only(visit: Visit) -> None:
     example = page.get_by_role("button", name="Fill in an example")
     example.click()
     assert page.get_by_label("Question").input_value().startswith("Why is the sky blue?")
-    assert page.get_by_label("Question").evaluate("field => field === document.activeElement")
+    assert page.evaluate("document.activeElement.name") == "question"
     assert not example.is_visible()
 
 
@@ -362,7 +384,7 @@ def test_a_phone_needs_no_scrolling_to_the_side(visit: Visit, keep: Keep, scheme
     compare(page, pair)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     if scheme == "light":
-        page.get_by_role("textbox", name="Answer B").fill(PAIR.text("B"))
+        page.get_by_role("textbox", name="Answer B", exact=True).fill(PAIR.text("B"))
     keep(page, f"phone-{scheme}")
 
 
@@ -402,7 +424,10 @@ LOW_CONTRAST = """() => {
 """Texts with a contrast below 4.5, which is WCAG's AA."""
 
 
-STREAM = ": ping\r\n\r\nevent: section\r\ndata: {\"text\": \"é🦊\"}\r\n\r\nevent:judgment\ndata: one\ndata:two\n\n\rdata: x\r\rdata: cut"
+STREAM = (
+    ': ping\r\n\r\nevent: section\r\ndata: {"text": "é🦊"}\r\n\r\n'
+    "event:judgment\ndata: one\ndata:two\n\n\rdata: x\r\rdata: cut"
+)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])

@@ -21,8 +21,8 @@ const EXAMPLE = {
     "from every part of the sky!",
   b:
     "The sky is blue because it reflects the ocean, which covers about 71% of the Earth’s surface. Water absorbs the " +
-    "longer wavelengths, so what remains is blue, and the atmosphere mirrors it back to the observer. This is also why " +
-    "the sky is grey over cities. At sunset the ocean is further away and the sky turns red.",
+    "longer wavelengths, so what remains is blue, and the atmosphere mirrors it back to the observer. This is also " +
+    "why the sky is grey over cities. At sunset the ocean is further away and the sky turns red.",
 };
 
 // --- making elements -------------------------------------------------------------------------------
@@ -155,9 +155,9 @@ function quoted(citation) {
     const attributes = { class: "quote", "data-side": side, href: `#${placeOf(citation)}` };
     return el("a", attributes, `“${text}”`, el("span", { class: "from" }, icon("yes"), `in ${side}`));
   }
-  const word = found === null ? `of ${side}, not looked up` : `not in ${side}`;
-  const sign = found === null ? null : icon("no");
-  return el("span", { class: found === null ? "quote" : "quote missing" }, `“${text}”`, el("span", { class: "from" }, sign, word));
+  const missing = found === false; // null: looking would have taken too long
+  const from = missing ? [icon("no"), `not in ${side}`] : [`of ${side}, not looked up`];
+  return el("span", { class: missing ? "quote missing" : "quote" }, `“${text}”`, el("span", { class: "from" }, ...from));
 }
 
 /** The evaluation with its quotes in place. Those that stand elsewhere, or in other words, follow in a list. */
@@ -203,9 +203,8 @@ function conclusion({ winner, p_a, forced, failure, shown }) {
   const called = shown === "BA" ? `, which it calls ${winner === "A" ? "B" : "A"}` : "";
   const probability = p_a === null ? "" : `, probability of A ${p_a.toFixed(2)}`;
   const line = el("p", { class: "conclusion" }, "Prefers your ", letter(winner), called, probability);
-  if (forced) {
-    line.append(el("span", { class: "forced" }, icon("warning"), "Forced: the judge had not come to a verdict by itself."));
-  }
+  const note = "Forced: the judge had not come to a verdict by itself.";
+  if (forced) line.append(el("span", { class: "forced" }, icon("warning"), note));
   return line;
 }
 
@@ -236,15 +235,22 @@ class Reading {
     if (!this.parts.has(name)) {
       const body = el("div", { class: "prose" });
       const folded = name === "thinking";
-      const title = folded ? el("summary", {}, PARTS[name]) : el("h4", {}, PARTS[name]);
+      const title = folded ? el("summary", {}, PARTS[name]) : el("h3", {}, PARTS[name]);
       this.parts.set(name, body);
       this.element.append(el(folded ? "details" : "section", { class: "part", "data-part": name }, title, body));
     }
     return this.parts.get(name);
   }
 
-  /** Show what the verdict made of the text, in place of what was told. */
+  /** Show the verdict, and what it made of the text in place of what was told. */
   settle(verdict) {
+    if (verdict.text) this.show(verdict); // none: time ran out, and what was told stays
+    this.element.append(conclusion(verdict));
+    const forced = verdict.forced ? "forced, " : "";
+    this.end(...(verdict.winner ? [`${forced}prefers `, letter(verdict.winner)] : unreadable()));
+  }
+
+  show(verdict) {
     const { rubric } = verdict;
     const read = {
       thinking: [verdict.thinking],
@@ -260,11 +266,10 @@ class Reading {
     }
     this.remove("prose"); // it is in the whole text
     this.task.textContent = verdict.task ?? "";
-    const alone = this.parts.size === 0;
-    const whole = el("details", { class: "part", "data-part": "text" }, el("summary", {}, "The whole text"), el("pre", {}, verdict.text));
-    whole.open = alone;
-    this.element.append(verdict.text ? whole : "", conclusion(verdict));
-    this.end(...(verdict.winner ? ["prefers ", letter(verdict.winner)] : unreadable()));
+    const title = el("summary", {}, "The whole text");
+    const whole = el("details", { class: "part", "data-part": "text" }, title, el("pre", {}, verdict.text));
+    whole.open = this.parts.size === 0;
+    this.element.append(whole);
   }
 
   remove(name) {
@@ -302,11 +307,12 @@ function probabilityBar(p_a) {
     const words = "There is no probability, because nothing could be read.";
     return el("div", { class: "probability" }, el("div", { class: "bar none" }), el("p", {}, words));
   }
-  const meter = { role: "meter", "aria-label": "Probability of A", "aria-valuemin": 0, "aria-valuemax": 1, "aria-valuenow": p_a };
+  const range = { "aria-valuemin": 0, "aria-valuemax": 1, "aria-valuenow": p_a };
+  const meter = bar(p_a, { role: "meter", "aria-label": "Probability of A", ...range });
   return el(
     "div",
     { class: "probability" },
-    el("div", { class: "scale" }, letter("A"), bar(p_a, meter), letter("B")),
+    el("div", { class: "scale" }, letter("A"), meter, letter("B")),
     el("p", {}, "Probability of A ", el("strong", {}, p_a.toFixed(2))),
   );
 }
@@ -314,8 +320,9 @@ function probabilityBar(p_a) {
 /** The votes of an order, one sign each: a letter, or that it could not be read. */
 function votes(shown, verdicts) {
   const signs = verdicts.map(({ winner, forced }) => {
-    const words = winner ? `${winner}${forced ? ", forced" : ""}` : "unreadable";
-    return el("li", { class: forced ? "vote forced" : "vote", title: words }, winner ? letter(winner) : icon("unreadable"), el("span", { class: "spoken" }, forced || !winner ? words : ""));
+    const words = winner ? (forced ? ", forced" : "") : "unreadable";
+    const sign = winner ? letter(winner) : icon("unreadable");
+    return el("li", { class: forced ? "vote forced" : "vote" }, sign, el("span", { class: "spoken" }, words));
   });
   return el("div", { class: "order-votes" }, el("span", {}, ORDERS[shown].title), el("ul", {}, ...signs));
 }
@@ -323,8 +330,9 @@ function votes(shown, verdicts) {
 function figures(judgment) {
   const { usage, latency_s, agreement, position_effect, model, prompt } = judgment;
   const cached = usage.cached_tokens ? `, ${usage.cached_tokens.toLocaleString("en")} of them cached` : "";
+  const effect = position_effect && `${position_effect < 0 ? "−" : "+"}${Math.abs(position_effect).toFixed(2)}`;
   const rows = [
-    ["Position effect", position_effect === null ? null : `${position_effect < 0 ? "−" : "+"}${Math.abs(position_effect).toFixed(2)} for the answer shown first`],
+    ["Position effect", position_effect === null ? null : `${effect || "none"} for the answer shown first`],
     ["Agreement", agreement === null ? null : `${percent(agreement)} of readable votes`],
     ["Read", count(usage.prompt_tokens, "token") + cached],
     ["Written", count(usage.completion_tokens, "token")],
@@ -341,12 +349,14 @@ function outcome(judgment) {
   const asked = orders.filter(([, verdicts]) => verdicts.length);
   const forced = judgment.verdicts.filter((verdict) => verdict.forced).length;
   const failure = judgment.winner === null ? judgment.verdicts.find((verdict) => verdict.failure)?.failure : null;
+  const kind = failure ? [" ", el("code", {}, failure.kind)] : [];
+  const note = `${count(forced, "verdict")} forced: the judge had not come to it by itself.`;
   return [
     el("h2", {}, ...headline(judgment)),
-    el("p", { class: "reason" }, reason(judgment), failure ? " " : "", failure ? el("code", {}, failure.kind) : ""),
+    el("p", { class: "reason" }, reason(judgment), ...kind),
     probabilityBar(judgment.p_a),
     el("div", { class: "orders-votes" }, ...asked.map(([shown, verdicts]) => votes(shown, verdicts))),
-    forced ? el("p", { class: "forced" }, icon("warning"), `${count(forced, "verdict")} forced: the judge had not come to it by itself.`) : null,
+    forced ? el("p", { class: "forced" }, icon("warning"), note) : null,
     figures(judgment),
   ].filter(Boolean);
 }
@@ -357,26 +367,34 @@ class Result {
     this.pair = pair;
     this.orders = new Map();
     this.readings = new Map();
-    this.outcome = el("section", { class: "outcome waiting", "aria-label": "Outcome" }, el("h2", {}, "The judge is reading"), bar(0));
-    this.answers = ["A", "B"].map((side) => el("section", { class: "answer", "data-side": side, "aria-label": `Answer ${side}` }));
+    const waiting = { class: "outcome waiting", "aria-label": "Outcome" };
+    this.outcome = el("section", waiting, el("h2", {}, "The judge is at work"), bar(0));
+    this.answers = ["A", "B"].map((side) => el("section", { class: "answer", "data-side": side }));
     this.columns = el("div", { class: "columns" });
-    this.element = el("div", { class: "result" }, this.outcome, el("h2", { class: "over" }, "The answers"), el("div", { class: "sides" }, ...this.answers), this.columns);
+    this.element = el(
+      "div",
+      { class: "result" },
+      this.outcome,
+      el("h2", { class: "over" }, "The answers"),
+      el("div", { class: "sides" }, ...this.answers),
+      this.columns,
+    );
     this.showAnswers([]);
   }
 
+  /** The answers as they were sent, with the quotes from them. */
   showAnswers(citations) {
     for (const body of this.answers) {
       const { side } = body.dataset;
       const text = this.pair[side.toLowerCase()];
       const quotes = citations.filter((citation) => citation.side === side && citation.kind === "quote");
-      const missing = new Set(quotes.filter(({ found }) => found === false).map(({ text }) => text));
-      body.replaceChildren(
-        el("h3", {}, "Answer ", letter(side)),
-        el("div", { class: "prose" }, ...(text ? marked(text, quotes.filter(({ found }) => found)) : [el("i", {}, "empty")])),
-      );
+      const nodes = text ? marked(text, quotes.filter(({ found }) => found)) : [el("i", {}, "empty")];
+      body.replaceChildren(el("h3", {}, "Answer ", letter(side)), el("div", { class: "prose" }, ...nodes));
+      const missing = new Set(quotes.filter(({ found }) => found === false).map((quote) => quote.text));
       if (missing.size) {
         const list = [...missing].map((quote) => el("li", {}, `“${quote}”`));
-        body.append(el("div", { class: "missing" }, el("h4", {}, icon("no"), "Quoted, but not found here"), el("ul", {}, ...list)));
+        const title = el("h4", {}, icon("no"), "Quoted, but not found here");
+        body.append(el("div", { class: "missing" }, title, el("ul", {}, ...list)));
       }
     }
   }
@@ -385,7 +403,8 @@ class Result {
   order(shown) {
     if (!this.orders.has(shown)) {
       const { title, note } = ORDERS[shown];
-      const column = el("section", { class: "order", "data-shown": shown }, el("h2", {}, title), el("p", { class: "note" }, note));
+      const heading = [el("h2", {}, title), el("p", { class: "note" }, note)];
+      const column = el("section", { class: "order", "data-shown": shown }, ...heading);
       this.orders.set(shown, column);
       if (shown === "AB") this.columns.prepend(column);
       else this.columns.append(column);
@@ -413,11 +432,15 @@ class Result {
       const vote = votes[verdict.shown]++;
       const first = this.reading(verdict.shown, vote, 0);
       const again = this.readings.get(`${verdict.shown} ${vote} 1`);
-      if (again) {
+      if (!again) first.settle(verdict);
+      else if (verdict.failure?.kind === "timeout") {
+        first.settle(verdict); // the verdict is of the last text that was finished
+        again.end("broken off");
+      } else {
         first.end(...unreadable());
         first.element.open = false;
+        again.settle(verdict);
       }
-      (again ?? first).settle(verdict);
     }
     this.showAnswers(judgment.verdicts.flatMap((verdict) => verdict.citations));
     this.outcome.classList.remove("waiting");
@@ -457,7 +480,7 @@ async function run() {
     for await (const section of sections(result.pair, fields.key.value, running.signal)) {
       if (section.judgment) result.finish(section.judgment);
       else result.write(section);
-      say(section.judgment ? spoken(section.judgment) : "The judge is writing.");
+      if (section.judgment) status.textContent = spoken(section.judgment);
     }
   } catch (trouble) {
     result.breakOff();
@@ -469,16 +492,11 @@ async function run() {
   }
 }
 
-/** Tell a person who does not see the page; the same thing is told once. */
-function say(words) {
-  if (status.textContent !== words) status.textContent = words;
-}
-
 const spoken = (judgment) => `${el("p", {}, ...headline(judgment)).textContent}. ${reason(judgment)}`;
 
 function begin(result) {
   error.hidden = true;
-  say("The judge is reading.");
+  status.textContent = "The judge is at work.";
   compare.setAttribute("aria-disabled", "true");
   stop.hidden = false;
   document.getElementById("result").replaceChildren(result.element);
@@ -494,14 +512,16 @@ function end() {
 /** Say what went wrong, and ask for a key where one is needed. */
 function report(trouble) {
   if (trouble.name === "AbortError") {
-    say("Stopped.");
+    status.textContent = "Stopped.";
     return;
   }
-  say("");
+  status.textContent = "";
   error.replaceChildren(icon("warning"), trouble.message);
   error.hidden = false;
   error.scrollIntoView({ block: "nearest" });
   if (trouble.status === 401) {
+    const words = fields.key.value ? "This key does not open the server." : "This server opens with a key.";
+    error.replaceChildren(icon("warning"), words);
     document.querySelector(".key").hidden = false;
     fields.key.focus();
   }
