@@ -58,6 +58,7 @@ def test_sections_are_seen_while_they_are_written(visit: Visit, keep: Keep) -> N
         evaluation.get_by_text(re.compile(f"Chatbot {other} even writes “The sea is always blue in every$")).wait_for()
         assert "1. Accuracy (60%)" in str(part(order(page, shown), "rubric").text_content())
         assert order(page, shown).get_by_text("writing: evaluation").is_visible()
+        assert in_view(part(order(page, shown), "rubric"))
     assert page.get_by_role("status").text_content() == "The judge is at work."
     assert page.locator(".outcome.waiting").is_visible()
     caret = "getComputedStyle(document.querySelector('.being-written'), '::after').animationName"
@@ -94,6 +95,21 @@ def test_a_chat_verdict(visit: Visit, keep: Keep) -> None:
     ]
     notes = ["shown in your order: its A is your A", "shown in the other order: its A is your B"]
     assert texts(page.locator(".order > .note")) == notes
+
+
+def in_view(found: "Locator") -> bool:
+    """Whether the beginning is on the screen, once nothing scrolls any more."""
+    seen: bool = found.evaluate(
+        """async (element) => {
+            const top = () => element.getBoundingClientRect().top;
+            for (let before = null; before !== top(); ) {
+                before = top();
+                await new Promise((done) => setTimeout(done, 100));
+            }
+            return top() > 0 && top() < innerHeight - 50;
+        }"""
+    )
+    return seen
 
 
 def share(bar: "Locator") -> float:

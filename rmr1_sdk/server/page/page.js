@@ -137,7 +137,7 @@ const placeOf = (citation) => `${citation.side}-${citation.start}`;
  * Offsets count code points, as Python's do; JavaScript's own count UTF-16 units. Quotes may overlap: the text is
  * cut wherever one begins or ends.
  */
-export function marked(text, quotes) {
+function marked(text, quotes) {
   const points = Array.from(text);
   const cuts = new Set([0, points.length, ...quotes.flatMap((quote) => [quote.start, quote.end])]);
   const places = [...cuts].sort((one, other) => one - other);
@@ -194,11 +194,15 @@ function rubricBars(criteria) {
   );
 }
 
+/** Why there is no verdict: a sentence, and the kind of failure. */
+function why(failure) {
+  return failure ? [failure.message, " ", el("code", {}, failure.kind)] : ["Nothing could be read."];
+}
+
 /** What a verdict comes to, in a line: its winner in the caller's sides, or why there is none. */
 function conclusion({ winner, p_a, forced, failure, shown }) {
   if (!winner) {
-    const kind = el("code", {}, failure.kind);
-    return el("p", { class: "conclusion unreadable" }, icon("unreadable"), "Unreadable: ", failure.message, " ", kind);
+    return el("p", { class: "conclusion unreadable" }, icon("unreadable"), "Unreadable: ", ...why(failure));
   }
   const called = shown === "BA" ? `, which it calls ${winner === "A" ? "B" : "A"}` : "";
   const probability = p_a === null ? "" : `, probability of A ${p_a.toFixed(2)}`;
@@ -254,13 +258,13 @@ class Reading {
     const { rubric } = verdict;
     const read = {
       thinking: [verdict.thinking],
-      rubric: rubric && rubricBars(rubric.criteria),
+      rubric: rubricBars(rubric?.criteria ?? []),
       justify: [rubric?.justification],
       solution: [verdict.solution],
       eval: evaluation(verdict),
     };
     for (const [name, nodes] of Object.entries(read)) {
-      const kept = (nodes ?? []).filter(Boolean);
+      const kept = nodes.filter(Boolean);
       if (kept.length) this.part(name).replaceChildren(...kept);
       else this.remove(name);
     }
@@ -295,11 +299,11 @@ function headline({ winner }) {
 
 /** Why it came to this, in a sentence. */
 function reason({ winner, verdicts, position_consistent }) {
-  if (!verdicts.length) return "Both answers say the same, so no judge was asked.";
-  if (winner === null) return verdicts.find(({ failure }) => failure)?.failure.message;
-  if (position_consistent !== null) return position_consistent ? "Both orders agree." : "The two orders disagree.";
+  if (!verdicts.length) return ["Both answers say the same, so no judge was asked."];
+  if (winner === null) return why(verdicts.find(({ failure }) => failure)?.failure);
+  if (position_consistent !== null) return [position_consistent ? "Both orders agree." : "The two orders disagree."];
   const orders = new Set(verdicts.map(({ shown }) => shown));
-  return orders.size > 1 ? "Only one of the two orders could be read." : "The judge was asked in one order only.";
+  return [orders.size > 1 ? "Only one of the two orders could be read." : "The judge was asked in one order only."];
 }
 
 function probabilityBar(p_a) {
@@ -330,9 +334,9 @@ function votes(shown, verdicts) {
 function figures(judgment) {
   const { usage, latency_s, agreement, position_effect, model, prompt } = judgment;
   const cached = usage.cached_tokens ? `, ${usage.cached_tokens.toLocaleString("en")} of them cached` : "";
-  const effect = position_effect && `${position_effect < 0 ? "−" : "+"}${Math.abs(position_effect).toFixed(2)}`;
+  const effect = `${position_effect < 0 ? "−" : "+"}${Math.abs(position_effect).toFixed(2)} for the answer shown first`;
   const rows = [
-    ["Position effect", position_effect === null ? null : `${effect || "none"} for the answer shown first`],
+    ["Position effect", position_effect === null ? null : effect],
     ["Agreement", agreement === null ? null : `${percent(agreement)} of readable votes`],
     ["Read", count(usage.prompt_tokens, "token") + cached],
     ["Written", count(usage.completion_tokens, "token")],
@@ -348,12 +352,10 @@ function outcome(judgment) {
   const orders = ["AB", "BA"].map((shown) => [shown, judgment.verdicts.filter((verdict) => verdict.shown === shown)]);
   const asked = orders.filter(([, verdicts]) => verdicts.length);
   const forced = judgment.verdicts.filter((verdict) => verdict.forced).length;
-  const failure = judgment.winner === null ? judgment.verdicts.find((verdict) => verdict.failure)?.failure : null;
-  const kind = failure ? [" ", el("code", {}, failure.kind)] : [];
   const note = `${count(forced, "verdict")} forced: the judge had not come to it by itself.`;
   return [
     el("h2", {}, ...headline(judgment)),
-    el("p", { class: "reason" }, reason(judgment), ...kind),
+    el("p", { class: "reason" }, ...reason(judgment)),
     probabilityBar(judgment.p_a),
     el("div", { class: "orders-votes" }, ...asked.map(([shown, verdicts]) => votes(shown, verdicts))),
     forced ? el("p", { class: "forced" }, icon("warning"), note) : null,
@@ -492,7 +494,7 @@ async function run() {
   }
 }
 
-const spoken = (judgment) => `${el("p", {}, ...headline(judgment)).textContent}. ${reason(judgment)}`;
+const spoken = (judgment) => el("p", {}, ...headline(judgment), ". ", ...reason(judgment)).textContent;
 
 function begin(result) {
   error.hidden = true;
