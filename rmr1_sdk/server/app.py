@@ -50,6 +50,7 @@ __all__ = ["create_app"]
 
 _PAGE = Path(__file__).parent / "page"
 _SAFE = {
+    "Cache-Control": "no-cache",  # asked again whether it has changed, so that its files fit each other
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -120,10 +121,13 @@ def _add_page(app: FastAPI) -> list[str]:
         if file.suffix not in (".html", ".css", ".js", ".svg"):
             continue
         path = "/" if file.name == "index.html" else f"/{file.name}"
-        respond = partial(FileResponse, file, headers=_SAFE)
-        app.add_api_route(path, respond, methods=["GET"], include_in_schema=False)
+        app.add_api_route(path, partial(_file, file), methods=["GET"], include_in_schema=False)
         paths.append(path)
     return paths
+
+
+def _file(file: Path) -> FileResponse:
+    return FileResponse(file, headers=_SAFE)
 
 
 class RankRequest(Value):
