@@ -26,6 +26,7 @@ from rmr1_sdk import (
     Completion,
     ConfigError,
     FakeBackend,
+    Grade,
     Judge,
     Judgment,
     Message,
@@ -40,6 +41,7 @@ from rmr1_sdk.server import Limits, events, listen
 from tests.conftest import heed_ctrl_c
 from tests.replies import by_xs, by_xs_or_mute, decided, mute
 from tests.serving import Serving, read_events, serving
+from tests.test_grading import QUESTION, RUBRIC, Asked
 from tests.test_streaming import CHAT
 
 ROOT = Path(__file__).parents[1]
@@ -191,6 +193,18 @@ def test_a_ranking_is_that_of_the_judge() -> None:
     assert anchored.json()["scores"] == [0.75]
 
 
+def test_a_grade_is_that_of_the_judge() -> None:
+    judge = Judge(FakeBackend(Asked()))
+    rubric = RUBRIC.model_dump()
+    with serving(judge) as server:
+        answer = server.post("/v1/grade", {"question": QUESTION, "answer": "It is 51.", "rubric": rubric})
+        unread = server.post("/v1/grade", {"question": QUESTION, "answer": "x", "rubric": {"criteria": []}})
+        seen = figures(server)
+    assert Grade.model_validate_json(answer.content) == judge.grade(QUESTION, "It is 51.", rubric=RUBRIC)
+    assert (unread.status_code, unread.json()["error"]["type"]) == (422, "invalid_request")
+    assert seen["rmr1_grades_total yes"] == 1
+
+
 def test_a_raw_completion_is_that_of_the_engine() -> None:
     engine = FakeBackend(decided, choice_logprobs=lambda request: (-0.5, float("-inf")))
     with serving(Judge(engine)) as server:
@@ -240,6 +254,17 @@ def test_rewards_in_openrlhfs_shape_are_finite_whatever_fails(server: Serving) -
     # what it sends to the others where there are more URLs than samples
     nothing: dict[str, list[str]] = {"query": [], "prompts": [], "labels": []}
     assert server.post("/get_reward", nothing).json()["rewards"] == []
+
+
+def test_the_page_may_load_nothing_from_elsewhere(locked: Serving) -> None:
+    for path in ("/", "/page.js", "/page.css"):
+        answer = httpx2.get(locked.url + path)  # without a key: it is the page that asks for one
+        assert answer.status_code == 200
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+        assert "http" not in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    for path in ("/index.html", "/app.py", "/page/../app.py", "/..%2fapp.py"):
+        assert locked.client.get(path).status_code == 404
 
 
 def test_openapi_tells_our_own_models(server: Serving) -> None:
@@ -374,34 +399,43 @@ def test_limits_must_be_more_than_nothing() -> None:
 # --- what goes wrong -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "kind", "told"),
-    [
-        (BackendError("the engine is gone"), 503, "engine_failed", "the engine is gone"),
-        (BudgetExceeded("9 tokens are spent"), 429, "budget_exceeded", "9 tokens are spent"),
-        (StoreError("the disk is full"), 503, "store_failed", "the disk is full"),
-        (ValueError("a secret of ours"), 500, "internal", "a mistake of this server"),
-    ],
-)
-@pytest.mark.parametrize("path", ["/v1/compare", "/v1/compare/stream", "/v1/completions/raw/stream"])
-def test_an_error_of_the_judge_has_its_status(
-    path: str, error: Exception, status: int, kind: str, told: str, caplog: pytest.LogCaptureFixture
-) -> None:
+FAILURES: dict[str, tuple[Exception, int, str]] = {
+    "the engine is gone": (BackendError("the engine is gone"), 503, "engine_failed"),
+    "9 tokens are spent": (BudgetExceeded("9 tokens are spent"), 429, "budget_exceeded"),
+    "the disk is full": (StoreError("the disk is full"), 503, "store_failed"),
+    "a mistake of this server": (ValueError("a secret of ours"), 500, "internal"),
+}
+
+
+@pytest.fixture(scope="module")
+def failing() -> Iterator[Serving]:
+    """A server whose engine fails as the question says."""
+
     def fails(request: Request) -> str:
-        raise error
+        raise next(error for told, (error, *_) in FAILURES.items() if told in request.messages[-1].content)
 
     with serving(Judge(FakeBackend(fails))) as server:
-        answer = server.post(path, ASKED if "raw" in path else PAIR)
+        yield server
+
+
+@pytest.mark.parametrize("told", FAILURES)
+@pytest.mark.parametrize("path", ["/v1/compare", "/v1/compare/stream", "/v1/completions/raw/stream"])
+def test_an_error_of_the_judge_has_its_status(
+    failing: Serving, path: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, status, kind = FAILURES[told]
+    asked = {"messages": [{"role": "user", "content": told}]} if "raw" in path else PAIR | {"question": told}
+    answer = failing.post(path, asked)
     if path.endswith("stream"):
         ((name, body),) = read_events(answer.text)
         assert (answer.status_code, name) == (200, "error")
     else:
         body = answer.json()
         assert answer.status_code == status
-    assert body["error"]["type"] == kind
+    assert body == {"error": {"type": kind, "message": body["error"]["message"]}}
     assert told in body["error"]["message"]
     assert "secret" not in body["error"]["message"]
-    assert ("a mistake of this server" in caplog.text) == (status == 500)
+    assert ("a secret of ours" in caplog.text) == (status == 500)
 
 
 def test_an_unreadable_judgment_that_is_raised_is_no_call_to_try_again() -> None:
@@ -578,15 +612,26 @@ class Command:
         address = re.search(r"http://[^ ]+", self.said)
         self.url = address[0] if address else ""
 
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
     def end(self) -> int:
         """The exit code, and all that was said in `said`."""
         self.said += self.process.communicate(timeout=30)[1]
         return self.process.returncode
 
+    def terminate(self) -> int:
+        self.process.terminate()
+        return self.end()
+
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_finishes_what_it_accepted(rmr1: list[str], sent: signal.Signals) -> None:
-    server = Command(rmr1, "fake:tests.replies:slowly", "--max-concurrency", "4")
     statuses: Counter[str] = Counter()
 
     async def client(http: httpx2.AsyncClient, number: int) -> None:
@@ -602,7 +647,7 @@ def test_the_command_finishes_what_it_accepted(rmr1: list[str], sent: signal.Sig
                 assert answer.json()["error"]["type"] == "draining"
                 return
 
-    async def main() -> None:
+    async def main(server: Command) -> None:
         async with httpx2.AsyncClient(base_url=server.url, timeout=20) as http, asyncio.TaskGroup() as clients:
             for number in range(20):
                 clients.create_task(client(http, number))
@@ -611,8 +656,9 @@ def test_the_command_finishes_what_it_accepted(rmr1: list[str], sent: signal.Sig
             assert in_flight >= 19
             server.process.send_signal(sent)
 
-    asyncio.run(main())
-    assert server.end() == 0, server.said
+    with Command(rmr1, "fake:tests.replies:slowly", "--max-concurrency", "4") as server:
+        asyncio.run(main(server))
+        assert server.end() == 0, server.said
     assert statuses["200"] >= 20
     assert statuses["200"] + statuses["503"] + statuses["ConnectError"] == statuses.total(), statuses
     assert "Traceback" not in server.said
@@ -621,22 +667,17 @@ def test_the_command_finishes_what_it_accepted(rmr1: list[str], sent: signal.Sig
 def test_the_command_says_where_it_is_and_who_may_come(rmr1: list[str], tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("planted-one\n\nplanted-two\n")
-    with_file = Command(rmr1, "fake:tests.replies:by_xs", "--key-file", str(file))
-    assert re.fullmatch(r"fake with the prompt cor at http://127.0.0.1:\d+ \(2 keys\)\n", with_file.said)
-    assert httpx2.post(f"{with_file.url}/v1/compare", json=PAIR).status_code == 401
     key = {"Authorization": "Bearer planted-two"}
-    assert httpx2.post(f"{with_file.url}/v1/compare", json=PAIR, headers=key).json()["winner"] == "A"
-    with_file.process.terminate()
-    assert with_file.end() == 0
-    assert "planted" not in with_file.said
-    with_variable = Command(rmr1, "fake:tests.replies:by_xs", RMR1_SERVER_KEYS="one,two,three")
-    assert "(3 keys)" in with_variable.said
-    with_variable.process.terminate()
-    with_variable.end()
-    without = Command(rmr1, "fake:tests.replies:by_xs")
-    assert "(no key, so for this machine only)" in without.said
-    without.process.terminate()
-    without.end()
+    with Command(rmr1, "fake:tests.replies:by_xs", "--key-file", str(file)) as server:
+        assert re.fullmatch(r"fake with the prompt cor at http://127.0.0.1:\d+ \(2 keys\)\n", server.said)
+        assert httpx2.post(f"{server.url}/v1/compare", json=PAIR).status_code == 401
+        assert httpx2.post(f"{server.url}/v1/compare", json=PAIR, headers=key).json()["winner"] == "A"
+        assert server.terminate() == 0
+        assert "planted" not in server.said
+    with Command(rmr1, "fake:tests.replies:by_xs", RMR1_SERVER_KEYS="one,two,three") as server:
+        assert "(3 keys)" in server.said
+    with Command(rmr1, "fake:tests.replies:by_xs") as server:
+        assert "(no key, so for this machine only)" in server.said
 
 
 @pytest.mark.parametrize(
@@ -651,8 +692,8 @@ def test_the_command_says_where_it_is_and_who_may_come(rmr1: list[str], tmp_path
     ],
 )
 def test_the_command_refuses_what_cannot_be_right(rmr1: list[str], options: list[str], said: str) -> None:
-    server = Command(rmr1, *options)
-    assert server.end() == 2
+    with Command(rmr1, *options) as server:
+        assert server.end() == 2
     assert said in server.said
 
 

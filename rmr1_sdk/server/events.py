@@ -8,6 +8,7 @@ from contextlib import aclosing
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from rmr1_sdk.rounds import tasks
 from rmr1_sdk.server import problems
 from rmr1_sdk.types import Value
 
@@ -16,6 +17,7 @@ __all__ = ["KEEP_ALIVE_S", "Events", "event"]
 KEEP_ALIVE_S = 15.0
 """Seconds of silence after which a comment shows that somebody is still at work."""
 _COMMENT = b": still at work\n\n"
+_END = b""
 
 
 def event(name: str, data: Value) -> bytes:
@@ -34,31 +36,32 @@ class Events(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them all. However this ends, their source is closed when it does; the gate sees who goes away."""
+        waiting: asyncio.Queue[bytes] = asyncio.Queue()
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with aclosing(_kept_alive(self._events)) as told:
-            async for piece in told:
+        async with tasks([self._fill(waiting)]):
+            while piece := await _next(waiting):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body"})
 
-
-async def _kept_alive(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(events):
-        coming = asyncio.create_task(_next(events))
+    async def _fill(self, waiting: asyncio.Queue[bytes]) -> None:
         try:
-            while True:
-                if not (await asyncio.wait([coming], timeout=KEEP_ALIVE_S))[0]:
-                    yield _COMMENT
-                    continue
-                if (come := coming.result()) is None:
-                    return
-                yield come
-                coming = asyncio.create_task(_next(events))
+            async with aclosing(self._events) as events:
+                async for each in events:
+                    waiting.put_nowait(each)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client is told
-            yield event("error", problems.of(error).body)
-        finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+            waiting.put_nowait(event("error", problems.of(error).body))
+        waiting.put_nowait(_END)
 
 
-async def _next(events: AsyncGenerator[bytes, None]) -> bytes | None:
-    return await anext(events, None)
+async def _next(waiting: asyncio.Queue[bytes]) -> bytes:
+    """All that is there; a comment where nothing came for a while; nothing at the end."""
+    try:
+        async with asyncio.timeout(KEEP_ALIVE_S):
+            pieces = [await waiting.get()]
+    except TimeoutError:
+        return _COMMENT
+    while pieces[-1] != _END and not waiting.empty():
+        pieces.append(waiting.get_nowait())
+    if len(pieces) > 1 and pieces[-1] == _END:
+        waiting.put_nowait(_END)  # it comes by itself
+    return b"".join(pieces)

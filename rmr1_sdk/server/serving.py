@@ -13,7 +13,7 @@ from rmr1_sdk.server.gate import State
 
 __all__ = ["Server", "listen", "run"]
 
-_QUIET_S = 0.5  # for refusing those who are still connected, rather than hanging up on them
+_QUIET_S = 0.5  # for refusing those who come back after their last answer, rather than hanging up on them
 _LAST_WORDS_S = 2.0  # for telling those who wait that time is over
 
 
@@ -62,15 +62,17 @@ class Server(uvicorn.Server):
         self._state: State = app.state.rmr1
         self._drain_s = drain_s
         self._until = float("inf")
-        self._idle_since = 0.0
+        self._idle_since = float("-inf")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; a second signal stops at once."""
         if self._state.draining:
             self.should_exit = self.force_exit = True
         self._state.draining = True
-        self._idle_since = time.monotonic()
-        self._until = min(self._until, self._idle_since + self._drain_s)
+        now = time.monotonic()
+        self._until = min(self._until, now + self._drain_s)
+        if self.server_state.connections:
+            self._idle_since = now
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave the loop; asked ten times a second."""
@@ -80,7 +82,6 @@ class Server(uvicorn.Server):
                 self._idle_since = now
             if now >= self._until:
                 self._state.stopping.set()
-            quiet = not self.server_state.connections or now >= self._idle_since + _QUIET_S
-            if (quiet and not self._state.in_flight) or now >= self._until + _LAST_WORDS_S:
+            if now >= min(self._idle_since + _QUIET_S, self._until + _LAST_WORDS_S):
                 return True
         return await super().on_tick(counter)
