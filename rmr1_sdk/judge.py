@@ -102,6 +102,7 @@ class Judge:
             BudgetExceeded is raised. What comes from the store costs nothing.
         timeout_s: seconds per comparison, counted from when its work starts.
         force_verdict: make the model name a side when it did not come to a verdict by itself.
+        ask_again: ask once more, with another seed, where there is still no verdict.
         on_failure: what to do when nothing was readable: return the judgment, or raise JudgmentFailed.
         seed: all randomness follows from it.
 
@@ -124,6 +125,7 @@ class Judge:
         max_tokens_total: int | None = None,
         timeout_s: float | None = None,
         force_verdict: bool = True,
+        ask_again: bool = True,
         on_failure: Literal["value", "raise"] = "value",
         seed: int = 0,
     ) -> None:
@@ -148,6 +150,7 @@ class Judge:
         self._max_tokens_total = max_tokens_total
         self._timeout_s = timeout_s
         self._force_verdict = force_verdict
+        self._ask_again = ask_again
         self._on_failure = on_failure
         self._seed = seed
         self._owns_backend = isinstance(backend, str)
@@ -457,6 +460,7 @@ class Judge:
             votes=self._votes,
             can_choose=policy.can_choose,
             force_verdict=policy.force_verdict,
+            ask_again=policy.ask_again,
             seed=policy.seed,
         )
 
@@ -510,6 +514,7 @@ class Judge:
             risk=self._risk,
             can_choose=capabilities.choices and capabilities.prefix,
             force_verdict=self._force_verdict,
+            ask_again=self._ask_again,
             seed=self._seed,
         )
 

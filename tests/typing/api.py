@@ -39,6 +39,7 @@ def builds() -> None:
     Judge(FakeBackend(lambda request: Completion(text="")), sampling={"max_tokens": 64}, store=Store("s.db"))
     Judge(own_backend(FakeBackend(["<answer>[[A]]</answer>"])), sampling=Sampling(temperature=0.7), prompt="cor")
     Judge("m", votes=2, max_votes=16, risk=0.01)
+    Judge("m", force_verdict=False, ask_again=False)
     Judge("m", orders="neither")  # type: ignore[arg-type]
     Judge("m", "cor")  # type: ignore[call-arg]  # options are named
 
