@@ -267,6 +267,12 @@ def test_the_page_may_load_nothing_from_elsewhere(locked: Serving) -> None:
         assert locked.client.get(path).status_code == 404
 
 
+def test_a_reward_that_takes_too_long_is_finite_too() -> None:
+    with serving(Judge(Held()), limits=Limits(request_s=0.5)) as server:
+        answer = server.post("/get_reward", SAMPLES)
+    assert (answer.status_code, answer.json()["rewards"]) == (200, [0.5])
+
+
 def test_openapi_tells_our_own_models(server: Serving) -> None:
     told = server.client.get("/openapi.json").json()
     assert {"Pair", "Judgment", "Ranking", "Request", "Completion", "Section", "ErrorBody"} <= set(
@@ -545,6 +551,18 @@ def test_a_slow_reader_holds_up_nobody_and_is_let_go(caplog: pytest.LogCaptureFi
         assert figures(server)["rmr1_requests_total /v1/compare/stream gone"] == 1
 
 
+def test_who_does_not_read_a_whole_answer_is_let_go_too() -> None:
+    judge = Judge(FakeBackend(lambda request: Completion(text="x" * 20_000_000)), orders="given", force_verdict=False)
+    with (
+        serving(judge, limits=Limits(write_s=0.3)) as server,
+        server.raw("/v1/compare", PAIR) as reader,
+    ):
+        reader.recv(1000)
+        assert server.state.in_flight == 1, "what is not taken counts as under way"
+        until(lambda: server.state.in_flight == 0)
+        until(lambda: not server.server.server_state.connections)
+
+
 def test_two_hundred_at_once_are_all_answered(server: Serving) -> None:
     async def main() -> set[int]:
         async with httpx2.AsyncClient(base_url=server.url, timeout=60) as client:
@@ -678,6 +696,10 @@ def test_the_command_says_where_it_is_and_who_may_come(rmr1: list[str], tmp_path
         assert "(3 keys)" in server.said
     with Command(rmr1, "fake:tests.replies:by_xs") as server:
         assert "(no key, so for this machine only)" in server.said
+        port = server.url.rpartition(":")[2]
+        assert httpx2.get(f"http://localhost:{port}/health").status_code == 200
+        elsewhere = httpx2.get(f"{server.url}/health", headers={"Host": f"rebound.example:{port}"})
+        assert (elsewhere.status_code, elsewhere.json()["error"]["type"]) == (421, "other_host")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -62,7 +62,9 @@ _REWARD_S = 170.0
 _ERROR = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}}
 
 
-def create_app(judge: "Judge", *, keys: Sequence[str] = (), limits: Limits | None = None) -> FastAPI:
+def create_app(
+    judge: "Judge", *, keys: Sequence[str] = (), limits: Limits | None = None, hosts: Collection[str] | None = None
+) -> FastAPI:
     """An ASGI application around one judge, which stays its owner's.
 
     Args:
@@ -70,10 +72,11 @@ def create_app(judge: "Judge", *, keys: Sequence[str] = (), limits: Limits | Non
         keys: a request must bring one of them as `Authorization: Bearer KEY`, except for the page and /health.
             Without any, everybody is let in.
         limits: None is `Limits()`.
+        hosts: the names, without port, by which it may be called; None is any. `LOOPBACK` keeps web pages that have
+            their own name lead to this machine from using a server that needs no key.
     """
-    limits = limits or Limits()
-    state, metrics = State(), Metrics()
-    service = _Service(SharedJudge(judge, metrics), limits, state, metrics)
+    state, metrics = State(limits or Limits()), Metrics()
+    service = _Service(SharedJudge(judge, metrics), state, metrics)
     app = FastAPI(
         title="rmr1_sdk",
         version=__version__,
@@ -89,8 +92,8 @@ def create_app(judge: "Judge", *, keys: Sequence[str] = (), limits: Limits | Non
         Gate,
         state=state,
         metrics=metrics,
-        limits=limits,
         keys=keys,
+        hosts=hosts,
         known=[route.path for route in app.routes if hasattr(route, "path")],
         free=["/health", "/openapi.json", *page],
         always=_ALWAYS,
@@ -186,9 +189,9 @@ class Rewards(Value):
 class _Service:
     """What the routes do."""
 
-    def __init__(self, judge: SharedJudge, limits: Limits, state: State, metrics: Metrics) -> None:
+    def __init__(self, judge: SharedJudge, state: State, metrics: Metrics) -> None:
         self._judge = judge
-        self._limits = limits
+        self._limits = state.limits
         self._state = state
         self._metrics = metrics
 
@@ -277,7 +280,8 @@ class _Service:
         if len(samples.query) > self._limits.samples:
             raise problems.Refused(problems.too_large("samples", self._limits.samples))
         judge = cast("Judge", self._judge)  # all that a reward asks of one
-        values, failed = await reward_samples(judge, samples.query, samples.prompts, samples.labels, time_s=_REWARD_S)
+        time_s = min(_REWARD_S, 0.9 * self._limits.request_s)
+        values, failed = await reward_samples(judge, samples.query, samples.prompts, samples.labels, time_s=time_s)
         return Rewards(rewards=values, scores=values, extra_logs={"judge_failed": failed})
 
 

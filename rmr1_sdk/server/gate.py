@@ -7,6 +7,7 @@ import time
 from base64 import b64decode
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import sha256
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,9 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 class State:
-    """Where a server stands: how much it has to do, and whether it is about to stop."""
+    """Where a server stands: what it takes, how much it has to do, and whether it is about to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self.in_flight = 0
         self.draining = False
         self.stopping = asyncio.Event()
@@ -39,8 +41,8 @@ class Gate:
         app: what answers.
         state: kept up to date.
         metrics: are counted.
-        limits: what is let in.
         keys: one of them opens; without any, everybody is let in.
+        hosts: the names by which the server may be called; None is any.
         known: the paths that metrics call by their name.
         free: the paths for which no key is needed.
         always: the paths that answer while the server drains.
@@ -52,8 +54,8 @@ class Gate:
         *,
         state: State,
         metrics: Metrics,
-        limits: Limits,
         keys: Sequence[str],
+        hosts: Collection[str] | None,
         known: Collection[str],
         free: Collection[str],
         always: Collection[str],
@@ -61,8 +63,9 @@ class Gate:
         self._app = app
         self._state = state
         self._metrics = metrics
-        self._limits = limits
+        self._limits = state.limits
         self._keys = [_digest(key) for key in keys]
+        self._hosts = hosts
         self._known, self._free, self._always = known, free, always
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +73,7 @@ class Gate:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started = time.monotonic()
-        reply = _Reply(send, self._state, self._limits.write_s)
+        reply = _Reply(send, self._state)
         try:
             try:
                 await self._answer(scope, receive, reply)
@@ -107,6 +110,8 @@ class Gate:
 
     def _refusal(self, method: str, path: str, headers: Headers) -> Problem | None:
         """Why a request is not let in, from what its head tells."""
+        if self._hosts is not None and urlsplit(f"//{headers.get('host', '')}").hostname not in self._hosts:
+            return problems.OTHER_HOST
         if self._state.draining and path not in self._always:
             return problems.DRAINING
         if self._keys and path not in self._free and not self._opens(headers.get("authorization", "")):
@@ -173,10 +178,9 @@ class _Stuck(Exception):
 class _Reply:
     """What goes back to a client, and how far it has come."""
 
-    def __init__(self, send: Send, state: State, write_s: float) -> None:
+    def __init__(self, send: Send, state: State) -> None:
         self._send = send
         self._state = state
-        self._write_s = write_s
         self._status = 0
         self._streams = False
         self._complete = False
@@ -193,13 +197,16 @@ class _Reply:
             self._streams = Headers(raw=headers).get("content-type", "").startswith(Events.media_type)
             if self._state.draining:  # else the client sends its next request on a connection that is about to go
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
         try:
-            async with asyncio.timeout(self._write_s):
+            async with asyncio.timeout(self._state.limits.write_s):
+                if is_last and message.get("body"):  # in two, since the second is sent when the first is nearly taken
+                    await self._send({**message, "more_body": True})
+                    message = {"type": "http.response.body"}
                 await self._send(message)
         except TimeoutError as error:
             raise _Stuck from error
-        if message["type"] == "http.response.body":
-            self._complete = not message.get("more_body", False)
+        self._complete = is_last
 
     async def fail(self, problem: Problem) -> None:
         """Tell of a problem in the way that is still open: as the answer, or as its last event."""

@@ -15,6 +15,7 @@ __all__ = [
     "GONE_WRONG",
     "NO_KEY",
     "OTHER_ENGINE",
+    "OTHER_HOST",
     "STATUSES",
     "STOPPED",
     "TOO_LATE",
@@ -77,6 +78,7 @@ NO_KEY = Problem(
 OTHER_ENGINE = Problem(412, "other_engine", "the engine here is not the one that If-Match asks for")
 TOO_SLOW = Problem(408, "too_slow", "the body did not come in time", {"Connection": "close"})
 FULL = Problem(429, "full", "this server has as many requests as it takes; try again soon", _SOON)
+OTHER_HOST = Problem(421, "other_host", "this server is not called so; use the address that it was started with")
 GONE_WRONG = Problem(500, "internal", "a mistake of this server; its log has the details")
 DRAINING = Problem(503, "draining", "this server is about to stop", _SOON)
 STOPPED = Problem(503, "stopped", "this server had to stop before there was an answer", _SOON)
