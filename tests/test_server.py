@@ -554,10 +554,11 @@ def test_a_slow_reader_holds_up_nobody_and_is_let_go(caplog: pytest.LogCaptureFi
 def test_who_does_not_read_a_whole_answer_is_let_go_too() -> None:
     judge = Judge(FakeBackend(lambda request: Completion(text="x" * 20_000_000)), orders="given", force_verdict=False)
     with (
-        serving(judge, limits=Limits(write_s=0.3)) as server,
+        serving(judge, limits=Limits(write_s=1)) as server,
         server.raw("/v1/compare", PAIR) as reader,
     ):
         reader.recv(1000)
+        time.sleep(0.3)
         assert server.state.in_flight == 1, "what is not taken counts as under way"
         until(lambda: server.state.in_flight == 0)
         until(lambda: not server.server.server_state.connections)
@@ -590,6 +591,8 @@ def test_what_was_accepted_is_finished_and_what_is_new_is_refused(held: tuple[He
         assert server.thread.is_alive()
         engine.let()
         assert accepted.recv(65536).startswith(b"HTTP/1.1 200")
+    time.sleep(0.25)
+    assert server.post("/v1/compare", PAIR).status_code == 503, "who comes back is told, not hung up on"
     server.thread.join(10)
     assert not server.thread.is_alive()
 
