@@ -92,6 +92,8 @@ class Gate:
     async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         headers = Headers(scope=scope)
         if problem := self._refusal(scope["method"], scope["path"], headers):
+            if self._state.draining:  # who is hung up on while still sending does not get to read the answer
+                await self._body(headers, receive)
             return await reply.fail(problem)
         if scope["method"] != "POST":
             return await self._app(scope, receive, reply)
