@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import logging
 import os
 import re
@@ -586,6 +587,13 @@ def test_what_was_accepted_is_finished_and_what_is_new_is_refused(held: tuple[He
         refused = server.post("/v1/compare", PAIR)
         assert (refused.status_code, refused.json()["error"]["type"]) == (503, "draining")
         assert refused.headers["connection"] == "close"
+        body = json.dumps(PAIR).encode()
+        with server.raw("/v1/compare", length=len(body)) as late:
+            late.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                late.recv(1)  # clients that are hung up on while they are sending do not read the answer
+            late.sendall(body)
+            assert late.recv(65536).startswith(b"HTTP/1.1 503")
         health = server.client.get("/health")
         assert (health.status_code, health.json()) == (503, {"status": "draining", "in_flight": 1})
         assert server.thread.is_alive()
