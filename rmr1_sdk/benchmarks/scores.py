@@ -5,7 +5,17 @@ from typing import get_args
 
 from rmr1_sdk import voting
 from rmr1_sdk.benchmarks.figures import Estimator, Figure, Graded, Rate, rate
-from rmr1_sdk.stats import Bin, CoveragePoint, Interval, brier, cohen_kappa, ece, log_loss, reliability, risk_coverage
+from rmr1_sdk.stats import (
+    Bin,
+    CoveragePoint,
+    Interval,
+    cohen_kappa,
+    ece,
+    ece_by_chance,
+    log_loss,
+    reliability,
+    risk_coverage,
+)
 from rmr1_sdk.types import Judgment, Outcome, Pair, Shown, Value
 
 __all__ = [
@@ -30,14 +40,15 @@ class CalibrationFigures(Value):
     A probability is the engine's, a reward model's, or the share of several votes; one vote alone is none. What is
     scored is that of the side which the judge finds more probable, against whether that side is the label. `brier` and
     `log_loss` (in nats; None where it is infinite) are the same for `p_a` and label A. `ece` is over the bins of
-    `reliability`, of equal mass. `risk_coverage` has the accuracy over the surest 50, 80 and 100% of the pairs; where
-    many are equally sure, over a little more.
+    `reliability`, of equal mass; below `ece_by_chance` it may be chance. `risk_coverage` has the accuracy over the
+    surest 50, 80 and 100% of the pairs; where many are equally sure, over a little more.
     """
 
     n: int
-    brier: float
+    brier: Rate
     log_loss: float | None
     ece: float
+    ece_by_chance: float
     reliability: tuple[Bin, ...]
     risk_coverage: tuple[CoveragePoint, ...]
 
@@ -151,24 +162,27 @@ def two_orders(graded: Sequence[Graded], estimator: Estimator) -> tuple[Rate, ..
     return tuple(found for name, of_pairs in flags.items() if (found := rate(name, of_pairs, estimator)))
 
 
-def calibration(graded: Sequence[Graded]) -> CalibrationFigures | None:
+def calibration(graded: Sequence[Graded], estimator: Estimator) -> CalibrationFigures | None:
     """What the probabilities are worth; None without any."""
     sides = [
-        (one.judgment.p_a, one.pair.label == "A")
+        (one.pair, one.judgment.p_a)
         for one in graded
         if one.judgment.p_a is not None and _tells_probability(one) and one.pair.label in ("A", "B")
     ]
-    if not sides:
+    sure = [max(p, 1 - p) for _, p in sides]
+    right = [(p >= 0.5) == (pair.label == "A") for pair, p in sides]
+    missed = [(pair, (p - (pair.label == "A")) ** 2) for pair, p in sides]
+    brier = rate("Brier", missed, estimator)
+    if brier is None:
         return None
-    sure = [max(p, 1 - p) for p, _ in sides]
-    right = [(p >= 0.5) == is_a for p, is_a in sides]
     curve = risk_coverage(sure, right)
     loss = log_loss(sure, right)
     return CalibrationFigures(
         n=len(sides),
-        brier=brier(sure, right),
+        brier=brier,
         log_loss=None if loss == float("inf") else loss,
         ece=ece(sure, right),
+        ece_by_chance=ece_by_chance(sure),
         reliability=tuple(reliability(sure, right)),
         risk_coverage=tuple(next(point for point in curve if point.coverage >= share) for share in COVERAGES),
     )
