@@ -321,6 +321,7 @@ CASES: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "a form": (COMPARE, {"data": PAIR}, 422, "invalid_request", "application/json"),
     "a field is missing": (COMPARE, {"json": {"question": "q", "a": "x"}}, 422, "invalid_request", "field b:"),
     "a wrong field": (COMPARE, {"json": PAIR | {"a": 1}}, 422, "invalid_request", "field a"),
+    "a wrong turn": (COMPARE, {"json": PAIR | {"b": [{"role": "user"}]}}, 422, "invalid_request", "field b.0.content:"),
     "an unknown field": (COMPARE, {"json": PAIR | {"votes": 9}}, 422, "invalid_request", "field votes:"),
     "1 MB": (COMPARE, {"json": PAIR | {"a": "x" * 1_000_000}}, 413, "too_large", "1,000,000"),
     "1 MB in chunks": (COMPARE, {"content": iter([b"x" * 100_000] * 11), "headers": JSON}, 413, "too_large", "bytes"),
