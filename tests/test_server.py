@@ -706,6 +706,8 @@ def test_the_command_says_where_it_is_and_who_may_come(rmr1: list[str], tmp_path
         assert "planted" not in server.said
     with Command(rmr1, "fake:tests.replies:by_xs", RMR1_SERVER_KEYS="one,two,three") as server:
         assert "(3 keys)" in server.said
+    with Command(rmr1, "fake:tests.replies:by_xs", "--host", "127.0.0.2") as server:
+        assert httpx2.get(f"{server.url}/health").status_code == 200
     with Command(rmr1, "fake:tests.replies:by_xs") as server:
         assert "(no key, so for this machine only)" in server.said
         port = server.url.rpartition(":")[2]
