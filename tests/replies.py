@@ -1,5 +1,6 @@
 """Replies for `fake:tests.replies:NAME`, which commands under test are given as their model."""
 
+import asyncio
 import hashlib
 import os
 import time
@@ -44,6 +45,11 @@ def always_a(request: Request) -> str:
 
 def slow(request: Request) -> str:
     time.sleep(0.05)
+    return "<answer>[[A]]</answer>"
+
+
+async def slowly(request: Request) -> str:
+    await asyncio.sleep(0.1)
     return "<answer>[[A]]</answer>"
 
 
