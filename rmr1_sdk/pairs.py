@@ -1,36 +1,32 @@
-"""Files of pairs, or of lists of answers, with the fields of Pair or AnswerList.
+"""Files of pairs, or of lists of answers, with the fields of Pair or AnswerList; see `files.read_rows` for the formats.
 
-One JSON object a line, or by their suffix CSV (.csv) and Parquet (.parquet). All are read as streams.
+All but JSON is read as a stream.
 """
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from pydantic import Field, ValidationError
 
-from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
+from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.files import json_object, kind_of, read_rows
 from rmr1_sdk.types import Conversation, Pair, Rubric, Value
 
 __all__ = [
     "AnchoredList",
     "AnswerList",
+    "Fault",
     "PairFile",
     "Rows",
-    "json_object",
+    "fault",
     "read_lists",
     "read_pairs",
     "scan_pairs",
     "validated",
 ]
-
-_ROWS = 256  # of Parquet, that are made into Python's values at once
-_BUFFER = 1 << 20  # bytes of a column of Parquet that are read at once, however large its row group is
 
 
 class AnswerList(Value):
@@ -52,6 +48,7 @@ class AnchoredList(AnswerList):
 
 
 Row = TypeVar("Row", Pair, AnswerList, AnchoredList)
+V = TypeVar("V", bound=Value)
 
 
 class Rows(NamedTuple, Generic[Row]):
@@ -64,12 +61,13 @@ class Rows(NamedTuple, Generic[Row]):
 def read_pairs(path: Path, *, fields: Mapping[str, str] | None = None) -> Rows[Pair]:
     """Read a file of pairs; a pair without an `id` gets the number of its line (in Parquet, of its row).
 
-    `fields` says where the file has other names: {"question": "prompt"}. Then fields that are none of
-    ours go to the pair's metadata; without it they make a line bad, since they may be a slip. Empty lines and
-    null values of Parquet are as if they were not there. In CSV the answers are text, `metadata` is a JSON object,
-    and an empty cell is an empty text for `question`, `a` and `b`, and nothing for the others.
+    The name's ending says the format, see `files.read_rows`; any other is JSONL. `fields` says where the file has
+    other names: {"question": "prompt"}. Then fields that are none of ours go to the pair's metadata; without it
+    they make a line bad, since they may be a slip. Empty lines and null values of Parquet are as if they were not
+    there. In CSV the answers are text, `metadata` is a JSON object, and an empty cell is an empty text for
+    `question`, `a` and `b`, and nothing for the others.
 
-    Raises ConfigError when the file cannot be read.
+    Raises ConfigError when the file cannot be read, and DataError when it is not what its name says.
     """
     return _split(_read(path, Pair, fields or {}))
 
@@ -139,17 +137,16 @@ def _split(found: Iterator[Row | DataError]) -> Rows[Row]:
 
 def _read(path: Path, kind: type[Row], fields: Mapping[str, str]) -> Iterator[Row | DataError]:
     """Every row of a file, or what is wrong with it."""
-    read = _FORMATS.get(path.suffix.lower(), _lines)
-    try:
-        for number, make in read(path, fields):
-            try:
-                row = _row(make(), kind, fields)
-            except ValueError as error:
-                yield DataError(str(error), path=path, line=number)
-            else:
-                yield row if row.id is not None else row.model_copy(update={"id": str(number)})
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    given = _GIVEN.get(kind_of(path))
+    for number, row in read_rows(path, default=".jsonl"):
+        try:
+            if isinstance(row, ValueError):
+                raise row
+            value = _row(given(row, fields) if given else row, kind, fields)
+        except ValueError as error:
+            yield DataError(str(error), path=path, line=number)
+        else:
+            yield value if value.id is not None else value.model_copy(update={"id": str(number)})
 
 
 def _row(row: dict[str, Any], kind: type[Row], fields: Mapping[str, str]) -> Row:
@@ -159,24 +156,11 @@ def _row(row: dict[str, Any], kind: type[Row], fields: Mapping[str, str]) -> Row
         raise ValueError(f"{error}; the line has {', '.join(row)}. --field OURS=THEIRS says which is which") from error
 
 
-def json_object(line: bytes) -> dict[str, Any]:
-    """The JSON object that a line holds. Raises ValueError, with what is wrong, where it holds none."""
-    try:
-        row = json.loads(line)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 ({error})") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not a whole JSON object ({error.msg} at column {error.colno})") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"a line is a JSON object, not {type(row).__name__}")
-    return row
-
-
 class _UnknownField(ValueError):
     """A field is missing, or one is there that is none of ours."""
 
 
-def validated(row: Mapping[str, Any], kind: type[Row], fields: Mapping[str, str] | None = None) -> Row:
+def validated(row: Mapping[str, Any], kind: type[V], fields: Mapping[str, str] | None = None) -> V:
     """The row as a value of this kind.
 
     `fields` says what its author calls our fields. Raises ValueError, which names the author's field, where it
@@ -185,12 +169,28 @@ def validated(row: Mapping[str, Any], kind: type[Row], fields: Mapping[str, str]
     try:
         return kind.model_validate(row)
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        # of the alternatives that a field may be, the one that came furthest
-        first = max((e for e in errors if e["loc"][0] == errors[0]["loc"][0]), key=lambda e: len(e["loc"]))
-        name, dot, inside = _field(first["loc"]).partition(".")
-        kind_of = _UnknownField if first["type"] in ("missing", "extra_forbidden") else ValueError
-        raise kind_of(f"field {(fields or {}).get(name, name)}{dot}{inside}: {first['msg']}") from error
+        first = fault([(e["loc"], e["type"], e["msg"]) for e in error.errors(include_url=False)])
+        name, dot, inside = first.field.partition(".")
+        kind_of = _UnknownField if first.kind in ("missing", "extra_forbidden") else ValueError
+        raise kind_of(f"field {(fields or {}).get(name, name)}{dot}{inside}: {first.message}") from error
+
+
+class Fault(NamedTuple):
+    """What is wrong with a value: where, and pydantic's kind of error and its message."""
+
+    field: str
+    kind: str
+    message: str
+
+
+def fault(errors: Sequence[tuple[tuple[int | str, ...], str, str]]) -> Fault:
+    """The first fault of several, each with pydantic's location, kind and message.
+
+    Of the alternatives that a field may be, it is the fault of the one that came furthest.
+    """
+    own = [each for each in errors if each[0][:1] == errors[0][0][:1]]
+    location, kind, message = max(own, key=lambda each: len(each[0]))
+    return Fault(_field(location), kind, message)
 
 
 def _renamed(row: dict[str, Any], kind: type[Value], fields: Mapping[str, str]) -> dict[str, Any]:
@@ -213,88 +213,23 @@ def _field(location: tuple[int | str, ...]) -> str:
     )
 
 
-Numbered = Iterator[tuple[int, Callable[[], dict[str, Any]]]]
-"""The number of each row, from 1, and what gives its fields or raises ValueError."""
-
-
-def _lines(path: Path, fields: Mapping[str, str]) -> Numbered:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, partial(json_object, line.rstrip(b"\r\n"))
-
-
-def _csv(path: Path, fields: Mapping[str, str]) -> Numbered:
-    csv.field_size_limit(2**31 - 1)  # the default, 131,072 characters, is too short for some answers
-    # bytes that are no text become surrogates, which _cells finds: so one bad row does not hide the others
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(file, strict=True)
-        names: list[str] | None = None
-        while True:
-            number = rows.line_num + 1  # a row that spans lines has the number of its first
-            try:
-                cells = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield number, partial(_refuse, f"not a row of CSV ({error})")
-                continue
-            if names is None:
-                names = _header(path, cells)
-            elif cells:
-                yield number, partial(_cells, names, cells, fields)
-
-
-def _header(path: Path, names: list[str]) -> list[str]:
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise DataError(f"two columns are called {twice[0]!r}", path=path, line=1)
-    return names
-
-
-def _cells(names: list[str], cells: list[str], fields: Mapping[str, str]) -> dict[str, Any]:
-    if len(cells) != len(names):
-        raise ValueError(f"{len(cells)} cells, and the first line has {len(names)}")
-    for name, cell in zip(names, cells, strict=True):
-        try:
-            cell.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"field {name}: not UTF-8") from error
-    # an answer may be empty; another field that is empty is not there
+def _given_in_csv(row: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """An answer may be empty; another field that is empty is not there, and metadata is JSON."""
     optional = {fields.get(name, name) for name in ("id", "label", "reference", "rubric", "metadata")}
-    row: dict[str, Any] = {name: cell for name, cell in zip(names, cells, strict=True) if cell or name not in optional}
+    given = {name: cell for name, cell in row.items() if cell or name not in optional}
     metadata = fields.get("metadata", "metadata")
-    if metadata in row:
+    if metadata in given:
         try:
-            row[metadata] = json_object(row[metadata].encode(errors="surrogateescape"))
+            given[metadata] = json_object(given[metadata].encode())
         except ValueError as error:
             raise ValueError(f"field {metadata}: {error}") from error
-    return row
+    return given
 
 
-def _refuse(why: str) -> dict[str, Any]:
-    raise ValueError(why)
-
-
-def _parquet(path: Path, fields: Mapping[str, str]) -> Numbered:
-    try:
-        import pyarrow  # late: an extra, and half a second
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet") from error
-    number = 0
-    try:
-        with parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
-            for batch in file.iter_batches(batch_size=_ROWS):
-                for row in batch.to_pylist(maps_as_pydicts="strict"):
-                    number += 1
-                    yield number, partial(_present, row)
-    except pyarrow.ArrowException as error:
-        raise DataError(f"not a Parquet file that can be read ({error})", path=path, line=number + 1) from error
-
-
-def _present(row: dict[str, Any]) -> dict[str, Any]:
+def _given_in_parquet(row: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-_FORMATS = {".csv": _csv, ".parquet": _parquet}
-"""What reads a file, by its suffix; any other is JSONL."""
+Given = Callable[[dict[str, Any], Mapping[str, str]], dict[str, Any]]
+_GIVEN: dict[str, Given] = {".csv": _given_in_csv, ".parquet": _given_in_parquet}
+"""What of a row is there, in files that have every field in every row."""

@@ -114,6 +114,7 @@ class Asking:
     sampling: Sampling
     can_choose: bool = False
     force_verdict: bool = True
+    ask_again: bool = True
     seed: int = 0
 
     def ask(self, readings: Sequence[Reading[R]], settle: Callable[[Sequence[Reading[R]], bool], Round]) -> Round:
@@ -124,7 +125,8 @@ class Asking:
         """
         yield from self._write(readings, attempt=0)
         yield from settle(readings, self.force_verdict)
-        if again := [reading for reading in readings if not reading.is_final]:
+        again = [reading for reading in readings if not reading.is_final]
+        if again and self.ask_again:
             yield from self._write(again, attempt=1)
             yield from settle(again, False)
 

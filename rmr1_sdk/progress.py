@@ -47,9 +47,9 @@ def _columns(doing: str, unit: str) -> tuple[ProgressColumn, ...]:
 
 
 @contextmanager
-def bar(total: int | None, unit: str = "pairs") -> Iterator[Callable[[], None]]:
+def bar(total: int | None, unit: str = "pairs", doing: str = "judging") -> Iterator[Callable[[], None]]:
     """Draws until the block ends; call what it gives once a `unit`. `total` is None where it is not known."""
-    with Progress(*_columns("judging", unit), console=Console(stderr=True)) as progress:
+    with Progress(*_columns(doing, unit), console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
 

@@ -1,12 +1,12 @@
 """Work in rounds: a generator decides what to do, and this does it, all of a round at once. And work done once."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Memo", "drive", "tasks"]
+__all__ = ["Memo", "drive", "in_order", "tasks"]
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -74,3 +74,19 @@ class Memo(Generic[K, T]):
         self._kept[key] = value
         if len(self._kept) > self._most:
             self._kept.popitem(last=False)
+
+
+async def in_order(work: Iterable[Coroutine[Any, Any, T]], ahead: int) -> AsyncGenerator[T, None]:
+    """What comes of each, in order, with as many begun as `ahead` says. Closed early, it cancels the rest."""
+    started: deque[asyncio.Task[T]] = deque()
+    try:
+        for part in work:
+            started.append(asyncio.create_task(part))
+            if len(started) >= ahead:
+                yield await started.popleft()
+        while started:
+            yield await started.popleft()
+    finally:
+        for task in started:
+            task.cancel()
+        await asyncio.gather(*started, return_exceptions=True)

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from rmr1_sdk.cli import judge, machine, prompts, rank, store
+from rmr1_sdk.cli import audit, bench, judge, machine, prompts, rank, serve, store, train
 from rmr1_sdk.errors import ConfigError, RMR1Error
 
 __all__ = ["app", "main"]
@@ -21,10 +21,14 @@ app = typer.Typer(
 )
 app.command("judge")(judge.judge)
 app.command("rank")(rank.rank)
+app.command("serve")(serve.serve)
+app.command("bench")(bench.bench)
+app.command("audit")(audit.audit)
 app.command("models")(machine.models)
 app.command("doctor")(machine.doctor)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(store.app, name="store")
+app.add_typer(train.app, name="train")
 
 
 def main() -> None:

@@ -3,9 +3,9 @@
 import asyncio
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
@@ -18,6 +18,7 @@ from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.judge import Judge, Orders
 from rmr1_sdk.pairs import AnswerList, read_lists
 from rmr1_sdk.progress import bar
+from rmr1_sdk.rounds import in_order
 from rmr1_sdk.types import Conversation, Ranking
 
 __all__ = ["rank"]
@@ -169,17 +170,10 @@ async def _rank_all(
     judge: Judge, lists: Sequence[AnswerList], how: dict[str, Any], take: Callable[[Ranking], None]
 ) -> None:
     """Rank several lists at once and hand each ranking on, in order."""
-    started: deque[asyncio.Task[Ranking]] = deque()
-    try:
-        for each in lists:
-            started.append(asyncio.create_task(_rank(judge, each, how, progress=len(lists) == 1)))
-            if len(started) >= _AHEAD:
-                take(await started.popleft())
-        while started:
-            take(await started.popleft())
-    finally:
-        for task in started:
-            task.cancel()
+    work = (_rank(judge, each, how, progress=len(lists) == 1) for each in lists)
+    async with aclosing(in_order(work, _AHEAD)) as rankings:
+        async for ranking in rankings:
+            take(ranking)
 
 
 async def _rank(judge: Judge, each: AnswerList, how: dict[str, Any], *, progress: bool) -> Ranking:

@@ -1,6 +1,7 @@
 """What is to be judged, as blocks of text between RM-R1's markers."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 
 from rmr1_sdk.types import Conversation, Message, Pair, Rubric, Side
 
@@ -12,6 +13,7 @@ __all__ = [
     "extra_blocks",
     "lines",
     "question_block",
+    "shown_pair",
 ]
 
 
@@ -27,6 +29,25 @@ def blocks(seen: Pair, safe: Callable[[str], str]) -> str:
     else:
         main = [conversation_block(seen.turns(side), side, safe) for side in _SIDES]
     return "\n\n".join(main) + extra_blocks(seen.reference, seen.rubric, safe)
+
+
+_SHOWN = re.compile(
+    r"\[Client Question\]\n(?P<question>.*?)\n\n"
+    + r"\n\n".join(
+        rf"\[The Start of Chatbot {side}'s Response\]\n(?P<{name}>.*?)\n\[The End of Chatbot {side}'s Response\]"
+        for side, name in (("A", "a"), ("B", "b"))
+    ),
+    re.DOTALL,
+)
+
+
+def shown_pair(messages: Sequence[Message]) -> Pair | None:
+    """The pair that a single-turn prompt shows in its last message, with its sides as shown; None where there is none.
+
+    For engines that are programs: test doubles, and teachers of what can be checked.
+    """
+    shown = _SHOWN.search(messages[-1].content) if messages else None
+    return Pair.model_validate(shown.groupdict()) if shown else None
 
 
 def question_block(question: Conversation, safe: Callable[[str], str]) -> str:

@@ -26,7 +26,10 @@ from rmr1_sdk import (
     connect,
     read,
 )
+from rmr1_sdk.benchmarks import Scores, judge_options, load, read_results
+from rmr1_sdk.benchmarks.audit import Audit, audit
 from rmr1_sdk.rewards import RewardMetrics, openrlhf, preference_reward, trl, verdict_reward, verl
+from rmr1_sdk.server import Limits, create_app, listen, run
 
 
 def own_backend(backend: Backend) -> Backend:
@@ -39,8 +42,15 @@ def builds() -> None:
     Judge(FakeBackend(lambda request: Completion(text="")), sampling={"max_tokens": 64}, store=Store("s.db"))
     Judge(own_backend(FakeBackend(["<answer>[[A]]</answer>"])), sampling=Sampling(temperature=0.7), prompt="cor")
     Judge("m", votes=2, max_votes=16, risk=0.01)
+    Judge("m", force_verdict=False, ask_again=False)
     Judge("m", orders="neither")  # type: ignore[arg-type]
     Judge("m", "cor")  # type: ignore[call-arg]  # options are named
+
+
+def varies(judge: Judge) -> None:
+    assert_type(judge.like(orders="given", votes=4, sampling={"temperature": 1.0}), Judge)
+    assert_type(audit(judge, pairs(), only=["position"]), Audit)
+    judge.like(orders="neither")  # type: ignore[arg-type]
 
 
 def pairs() -> list[Pair]:
@@ -97,6 +107,17 @@ def streams(judge: Judge) -> None:
     judge.stream("Q", "1")  # type: ignore[call-overload]
 
 
+def benchmarked(judge: Judge) -> None:
+    benchmark = load("rewardbench", Path("reward-bench"), partial=True)
+    asked = Judge(judge.backend, **judge_options(benchmark.protocol("rmr1_compat"), judge.backend))
+    judgments = list(asked.compare_many(benchmark.sample(200, seed=1).pairs()))
+    scores = benchmark.score(judgments, profile="rmr1_compat")
+    assert_type(scores, Scores)
+    assert_type(scores.figure("Chat Hard").covered_accuracy, float | None)
+    assert_type(benchmark.compare(judgments, read_results(benchmark, "other.jsonl")).p, float)
+    benchmark.score(judgments, profile="strict")  # type: ignore[arg-type]
+
+
 async def rewards(judge: Judge) -> None:
     turns = [{"role": "assistant", "content": "1"}]
     given = await preference_reward(judge, ["Q", "Q"], ["1", turns], references=["R", None], step_time_s=30)
@@ -112,11 +133,18 @@ async def rewards(judge: Judge) -> None:
     openrlhf.JudgeReward(judge, read_prompt=lambda prompt: prompt)
 
 
+def serves(judge: Judge) -> None:
+    app = create_app(judge, keys=["key"], limits=Limits(body_bytes=10_000))
+    run(app, listen("127.0.0.1", 8000, keyed=True), drain_s=5)
+    assert_type(connect("rmr1:http://localhost:8000", api_key="key"), Backend)
+
+
 async def awaits() -> None:
     async with Judge("llama_cpp:model.gguf") as judge:
         assert_type(await judge.acompare("Q", "1", "2"), Judgment)
         assert_type(await judge.arank("Q", ["1", "2"], method="knockout"), Ranking)
         assert_type(await judge.agrade("Q", "1", rubric=await judge.arubric("Q")), Grade)
+        assert_type(await judge.acomplete(Request(messages=(Message(role="user", content="Q"),))), Completion)
         assert_type(judge.acompare_many(pairs()), AsyncIterator[Judgment])
         async with aclosing(judge.astream("Q", "1", "2")) as events:
             assert_type([event.text async for event in events], list[str])
