@@ -64,7 +64,7 @@ $(VENV)/.docs: $(VENV)/.made pyproject.toml constraints/dev.txt
 
 # all other engines that install everywhere, a real server for the remote ones to talk to, and a trainer
 $(VENV)/.engines: $(VENV)/.llama-cpp
-	$(PIP) -e '.[openai,anthropic,transformers,trl]' 'llama-cpp-python[server]' peft
+	$(PIP) -e '.[openai,anthropic,transformers,trl,ray]' 'llama-cpp-python[server]' peft
 	touch $@
 
 # vLLM for the CPU, with exactly what it needs: its own requirements ask for more, and would change torch
