@@ -137,6 +137,7 @@ class Replica:
     def start(self) -> tuple[Record, list[str]]:
         """Load the model: the record of this judge, and the warnings there were."""
         with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("default", UserWarning)  # ours, and what engines think a user should know
             self._judge = self._judge or self._make()
             record = self._describe(self._judge)
         return record, [str(warning.message) for warning in given]

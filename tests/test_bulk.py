@@ -1,12 +1,14 @@
+import os
 import signal
 import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
 
 from perf.bulk import ids, judge, write_pairs
-from rmr1_sdk import ConfigError, DataError, Judgment, Pair, RMR1Error
-from rmr1_sdk.bulk import Block, Shards
+from rmr1_sdk import ConfigError, DataError, FakeBackend, Judge, Judgment, Pair, RMR1Error
+from rmr1_sdk.bulk import Block, Replica, Shards
 
 PAIRS = [Pair(question="Q", a="1", b="2", id=str(n)) for n in range(5)]
 
@@ -78,6 +80,22 @@ def test_a_shard_with_other_judgments_is_named(tmp_path: Path) -> None:
 def test_a_shard_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(RMR1Error, match=r"part-000000\.jsonl\.part: No such file or directory; the same command"):
         Shards(tmp_path / "none", 2).put(Block(0, ()), [])
+
+
+def test_a_replica_says_what_it_is_and_of_what_it_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    made = []
+
+    def make() -> Judge:
+        made.append(os.environ["HF_HUB_OFFLINE"])
+        warnings.warn("another prompt", stacklevel=1)
+        return Judge(FakeBackend(lambda request: "<answer>[[A]]</answer>"))
+
+    replica = Replica(make, lambda judge: {"model": judge.backend.model}, {"HF_HUB_OFFLINE": "1"})
+    assert replica.start() == ({"model": "fake"}, ["another prompt"])
+    assert [judgment.pair_id for judgment in replica.judge(tuple(PAIRS))] == ["0", "1", "2", "3", "4"]
+    assert made == ["1"]
+    replica.close()
 
 
 @pytest.mark.parametrize(

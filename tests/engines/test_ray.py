@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -59,7 +60,8 @@ def cluster(asked: Path) -> Iterator[Any]:
 
 
 def add_node(cluster: Any) -> Any:
-    return cluster.add_node(num_cpus=1, object_store_memory=10**8)
+    """A node with room for one replica; Ray only counts GPUs, so there need be none."""
+    return cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=10**8)
 
 
 def wait_for(there: Callable[[], bool], timeout_s: float = 60) -> None:
@@ -85,7 +87,7 @@ def test_a_lost_node_costs_what_was_in_flight(cluster: Any, start: Start, asked:
     add_node(cluster)
     doomed = add_node(cluster)
     out = tmp_path / "out.parquet"
-    running = start(cluster.address, out, "--replicas", 2)
+    running = start(cluster.address, out, "--replicas", 2, "--gpus", 1, "--cpus", 0.5)
     wait_for(lambda: len(shards(out)) >= 6)
     cluster.remove_node(doomed, allow_graceful=False)
     assert len(shards(out)) < 30
@@ -146,3 +148,18 @@ def test_errors_of_replicas_are_told_as_what_they_are(rmr1: list[str], asked: Pa
     assert (code, said.split(":")[1]) == (1, " the block of pairs 1 to 1 was lost 3 times")
     code, said = told("fake:tests.replies:decided", "127.0.0.1:1")
     assert (code, said) == (2, "error: Ray at '127.0.0.1:1' cannot be reached: [Errno 111] Connection refused")
+
+
+def test_replicas_that_are_not_alike_are_refused(asked: Path) -> None:
+    program = (
+        "import os\n"
+        "from rmr1_sdk import Judge\n"
+        "from rmr1_sdk.bulk import Pool\n"
+        "def make(): return Judge('fake:tests.replies:decided')\n"
+        "def describe(judge): return {'model': judge.backend.model, 'process': os.getpid()}\n"
+        "with Pool('local', make, describe, replicas=2, cpus=0.5) as pool:\n"
+        "    pool.record()\n"
+        "    while True: pool._next()\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "ConfigError: replicas differ in process; give every machine the same versions" in said.stderr
