@@ -12,6 +12,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
 from textwrap import shorten
@@ -57,6 +58,8 @@ class Shards:
         self._folder = folder
         self._size = size
         self._suffix = folder.suffix if folder.suffix.lower() in (".csv", ".parquet") else ".jsonl"
+        if self._suffix.lower() == ".parquet" and find_spec("pyarrow") is None:  # said before a model is loaded
+            raise MissingExtraError("pyarrow", "parquet")
 
     def settle(self, record: Record) -> None:
         """Begin the folder with this record, or see that it was begun with the same.

@@ -1,13 +1,14 @@
 import os
 import signal
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
 from perf.bulk import ids, judge, write_pairs
-from rmr1_sdk import ConfigError, DataError, FakeBackend, Judge, Judgment, Pair, RMR1Error
+from rmr1_sdk import ConfigError, DataError, FakeBackend, Judge, Judgment, MissingExtraError, Pair, RMR1Error
 from rmr1_sdk.bulk import Block, Replica, Shards
 
 PAIRS = [Pair(question="Q", a="1", b="2", id=str(n)) for n in range(5)]
@@ -80,6 +81,12 @@ def test_a_shard_with_other_judgments_is_named(tmp_path: Path) -> None:
 def test_a_shard_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(RMR1Error, match=r"part-000000\.jsonl\.part: No such file or directory; the same command"):
         Shards(tmp_path / "none", 2).put(Block(0, ()), [])
+
+
+def test_parquet_that_is_not_installed_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"rmr1_sdk\[parquet\]"):
+        Shards(Path("out.parquet"), 2)
 
 
 def test_a_replica_says_what_it_is_and_of_what_it_warned(monkeypatch: pytest.MonkeyPatch) -> None:
