@@ -7,13 +7,17 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 # the parts of llama.cpp for images are not needed, and leaving them out saves minutes of compiling
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 
-.PHONY: demo test test-engines check docs size perf clean
+.PHONY: demo test test-browser test-engines check docs size perf clean
 
 demo: $(VENV)/.llama-cpp
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev $(VENV)/.llama-cpp
-	$(BIN)/python -m pytest --ignore=tests/engines
+	$(BIN)/python -m pytest --ignore=tests/engines --ignore=tests/browser
+
+test-browser: $(VENV)/.dev
+	@tools/chromium.sh
+	$(BIN)/python -m pytest tests/browser
 
 test-engines: $(VENV)/.dev $(VENV)/.vllm
 	$(BIN)/python -m pytest tests/engines

@@ -253,7 +253,7 @@ class Judge:
         return self._astream(_pair(question, a, b))
 
     def _stream(self, pair: Pair) -> Generator[Section, None, None]:
-        stream = Stream()
+        stream: Stream[Section] = Stream()
         work = submit(self._play(pair, stream))
         try:
             while events := wait(submit(stream.take())):
@@ -263,7 +263,7 @@ class Judge:
             work.cancel()
 
     async def _astream(self, pair: Pair) -> AsyncGenerator[Section, None]:
-        stream = Stream()
+        stream: Stream[Section] = Stream()
         work = submit(self._play(pair, stream))
         try:
             while events := await await_(submit(stream.take())):
@@ -273,7 +273,7 @@ class Judge:
         finally:
             work.cancel()
 
-    async def _play(self, pair: Pair, stream: Stream) -> None:
+    async def _play(self, pair: Pair, stream: Stream[Section]) -> None:
         try:
             judgment = await self._judge(pair, stream)
             stream.put(Section(name="judgment", done=True, judgment=judgment))
@@ -346,6 +346,21 @@ class Judge:
 
         return await drive(contest.flow(), duels)
 
+    # --- a single completion -------------------------------------------------------------------
+
+    async def acomplete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
+        """One completion of the engine, within this judge's limits, or from its store: for who shares the engine.
+
+        `on_text` is called with each new piece on the engine's event loop, and not at all where the engine does
+        not stream or the store has it.
+        """
+
+        async def complete() -> Completion:
+            session, _ = await self._start()
+            return await self._answer(request, session, on_text if session.streaming else None)
+
+        return await await_(submit(complete()))
+
     # --- the driver ----------------------------------------------------------------------------
 
     async def _start(self) -> tuple[_Session, Policy]:
@@ -392,7 +407,7 @@ class Judge:
         """As many as fill the engine, and no more: a pair's later rounds then find its prefix still warm."""
         return max(1, self._concurrent_requests() // (policy.votes * (2 if policy.orders == "both" else 1)))
 
-    async def _judge(self, pair: Pair, stream: Stream | None = None) -> Judgment:
+    async def _judge(self, pair: Pair, stream: Stream[Section] | None = None) -> Judgment:
         session, policy = await self._start()
         async with session.comparisons:
             judgment = await drive(policy.flow(pair), partial(self._round, work=self._work(session, policy, stream)))
@@ -400,7 +415,7 @@ class Judge:
             raise JudgmentFailed(judgment)
         return judgment
 
-    def _work(self, session: _Session, policy: Policy, stream: Stream | None = None) -> _Work:
+    def _work(self, session: _Session, policy: Policy, stream: Stream[Section] | None = None) -> _Work:
         deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         thinking = policy.prompt.family == "reasoning"
         return _Work(session, deadline, partial(Listener, stream.put, thinking=thinking) if stream else None)
