@@ -18,6 +18,7 @@ __all__ = [
     "agreements",
     "budget_curve",
     "calibration",
+    "confidences",
     "two_orders",
 ]
 
@@ -153,25 +154,32 @@ def two_orders(graded: Sequence[Graded], estimator: Estimator) -> tuple[Rate, ..
 
 def calibration(graded: Sequence[Graded]) -> CalibrationFigures | None:
     """What the probabilities are worth; None without any."""
-    sides = [
-        (one.judgment.p_a, one.pair.label == "A")
-        for one in graded
-        if one.judgment.p_a is not None and _tells_probability(one) and one.pair.label in ("A", "B")
-    ]
-    if not sides:
+    sure, right = confidences(graded)
+    if not sure:
         return None
-    sure = [max(p, 1 - p) for p, _ in sides]
-    right = [(p >= 0.5) == is_a for p, is_a in sides]
     curve = risk_coverage(sure, right)
     loss = log_loss(sure, right)
     return CalibrationFigures(
-        n=len(sides),
+        n=len(sure),
         brier=brier(sure, right),
         log_loss=None if loss == float("inf") else loss,
         ece=ece(sure, right),
         reliability=tuple(reliability(sure, right)),
         risk_coverage=tuple(next(point for point in curve if point.coverage >= share) for share in COVERAGES),
     )
+
+
+def confidences(graded: Sequence[Graded]) -> tuple[list[float], list[bool]]:
+    """The probability of the side that is found more probable, and whether that side is the label, of each pair.
+
+    Only of pairs with a side as label and a probability that tells something.
+    """
+    sides = [
+        (one.judgment.p_a, one.pair.label == "A")
+        for one in graded
+        if one.judgment.p_a is not None and _tells_probability(one) and one.pair.label in ("A", "B")
+    ]
+    return [max(p, 1 - p) for p, _ in sides], [(p >= 0.5) == is_a for p, is_a in sides]
 
 
 def _tells_probability(one: Graded) -> bool:
