@@ -28,7 +28,7 @@ def _lines(report: Report) -> Iterator[str]:
             yield from _styles(run, matrix)
     for run in runs:
         yield from ("", f"## How {_plain(run.name)} was asked", "")
-        yield from (f"- {name}: {_plain(text)}" for name, text in run.asked.items())
+        yield from (f"- {_plain(name)}: {_plain(text)}" for name, text in run.asked.items())
 
 
 def _facts(report: Report) -> Iterator[str]:

@@ -248,7 +248,8 @@ export function headline({ winner }) {
 export function reason({ winner, verdicts, position_consistent }, pair) {
   if (!verdicts.length) {
     const same = pair && JSON.stringify(pair.a) === JSON.stringify(pair.b);
-    return [same ? "Both answers say the same, so no judge was asked." : "Only the outcome is known: there are no readings."];
+    if (!same) return ["Only the outcome is known: there are no readings."];
+    return ["Both answers say the same, so no judge was asked."];
   }
   if (winner === null) return why(verdicts.find(({ failure }) => failure)?.failure);
   if (position_consistent !== null) return [position_consistent ? "Both orders agree." : "The two orders disagree."];

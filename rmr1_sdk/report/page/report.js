@@ -37,16 +37,16 @@ function block(number) {
   return kept.get(number);
 }
 
-const rows = index.rows.map(([id, subset, label, text, cells], at) => ({
-  ...{ at, id, subset, label, text },
-  cells: cells.map((cell) => cell && Object.fromEntries(["state", "winner", "p_a", "consistent", "forced"].map((name, i) => [name, cell[i]]))),
-}));
+const named = ([state, winner, p_a, consistent, forced]) => ({ state, winner, p_a, consistent, forced });
+const rows = index.rows.map(([id, subset, label, text, cells], at) => {
+  return { at, id: id ?? "pair", subset, label, text, cells: cells.map((cell) => cell && named(cell)) };
+});
 
 /** Whether the runs that judged a pair came to different outcomes. */
 const differs = ({ cells }) => new Set(cells.filter(Boolean).map(({ winner }) => winner)).size > 1;
 
 /** All texts of a pair and of what was said of it. */
-function* texts([pair, judgments]) {
+function* said([pair, judgments]) {
   if (pair) {
     for (const value of [pair.question, pair.a, pair.b]) {
       if (typeof value === "string") yield value;
@@ -64,36 +64,41 @@ let shown = rows;
 let hits = null; // the places of rows in which the words were found; null where none are looked for
 let search = 0;
 
-/** A choice of one of several, as a row of chips. */
-function chips(name, choices) {
-  return choices.map(([value, words, n]) => {
-    const input = el("input", { type: "radio", name, value });
-    input.checked = value === "all";
-    return el("label", { class: "chip" }, input, words, el("span", { class: "n" }, n.toLocaleString("en")));
-  });
+const number = (n) => n.toLocaleString("en");
+
+/** A switch with a word and how many rows it keeps. */
+function chip(attributes, words, n) {
+  return el("label", { class: "chip" }, el("input", attributes), words, el("span", { class: "n" }, number(n)));
+}
+
+function subsetMenu() {
+  const sizes = new Map();
+  for (const { subset } of rows) sizes.set(subset, (sizes.get(subset) ?? 0) + 1);
+  if (sizes.size < 2) return null;
+  const all = el("option", { value: "" }, "All subsets");
+  const options = [...sizes].map(([name, n]) => el("option", { value: name }, `${name} (${number(n)})`));
+  return el("select", { name: "subset", "aria-label": "Subset" }, all, ...options);
+}
+
+/** What became of a run's pairs, to choose one of. */
+function outcomeChips(name, run) {
+  const cells = rows.map(({ cells }) => cells[run]).filter(Boolean);
+  const sizes = Object.entries(CHOICES).map(([choice, holds]) => [choice, cells.filter(holds).length]);
+  const made = sizes
+    .filter(([choice, n]) => n || choice === "all")
+    .map(([value, n]) => {
+      const checked = value === "all" ? { checked: "" } : {};
+      return chip({ type: "radio", name: `run-${run}`, value, ...checked }, value, n);
+    });
+  return el("fieldset", {}, el("legend", index.runs.length > 1 ? {} : { class: "spoken" }, key(run), name), ...made);
 }
 
 function fillForm() {
-  const subsets = Map.groupBy ? [...Map.groupBy(rows, ({ subset }) => subset)].map(([name, of]) => [name, of.length]) : [];
-  const words = el("input", { type: "search", name: "words", placeholder: "Search in all texts", "aria-label": "Search in all texts" });
-  const top = el("div", { class: "top" }, words);
-  if (subsets.length > 1) {
-    const options = subsets.map(([name, n]) => el("option", { value: name }, `${name} (${n.toLocaleString("en")})`));
-    top.append(el("select", { name: "subset", "aria-label": "Subset" }, el("option", { value: "" }, "All subsets"), ...options));
-  }
-  if (index.runs.length > 1) {
-    const n = rows.filter(differs).length.toLocaleString("en");
-    const input = el("input", { type: "checkbox", name: "differs" });
-    top.append(el("label", { class: "chip" }, input, "differs", el("span", { class: "n" }, n)));
-  }
-  form.append(top);
-  index.runs.forEach((name, run) => {
-    const cells = rows.map(({ cells }) => cells[run]).filter(Boolean);
-    const choices = Object.entries(CHOICES).map(([value, holds]) => [value, value, cells.filter(holds).length]);
-    const there = choices.filter(([value, , n]) => n || value === "all");
-    const legend = el("legend", index.runs.length > 1 ? {} : { class: "spoken" }, key(run), name);
-    form.append(el("fieldset", {}, legend, ...chips(`run-${run}`, there)));
-  });
+  const words = "Search in all texts";
+  const field = el("input", { type: "search", name: "words", placeholder: words, "aria-label": words });
+  const alike = index.runs.length === 1;
+  const differing = alike ? null : chip({ type: "checkbox", name: "differs" }, "differs", rows.filter(differs).length);
+  form.append(el("div", { class: "top" }, field, subsetMenu(), differing), ...index.runs.map(outcomeChips));
 }
 
 /** The colour of a run. */
@@ -102,13 +107,13 @@ const key = (run) => el("i", { class: `key run-${run % 6}` });
 function filter() {
   const chosen = new FormData(form);
   const subset = chosen.get("subset");
-  const holds = index.runs.map((_, run) => chosen.get(`run-${run}`)).map((choice) => choice !== "all" && CHOICES[choice]);
+  const choices = index.runs.map((_, run) => CHOICES[chosen.get(`run-${run}`)]);
   shown = rows.filter(
     (row) =>
       (!subset || row.subset === subset) &&
       (!chosen.has("differs") || differs(row)) &&
       (!hits || hits.has(row.at)) &&
-      row.cells.every((cell, run) => !holds[run] || (cell && holds[run](cell))),
+      row.cells.every((cell, run) => choices[run] === CHOICES.all || (cell && choices[run](cell))),
   );
   active = 0;
   list.scrollTop = 0;
@@ -117,25 +122,25 @@ function filter() {
 }
 
 function tell(more = "") {
-  const n = shown.length.toLocaleString("en");
-  told.textContent = (shown.length === rows.length ? count(rows.length, "pair") : `${n} of ${count(rows.length, "pair")}`) + more;
+  const all = count(rows.length, "pair");
+  told.textContent = (shown.length === rows.length ? all : `${number(shown.length)} of ${all}`) + more;
 }
 
 /** Look for words in all texts, block by block; a newer search ends an older one. */
 async function look(words) {
   const mine = ++search;
   const wanted = words.trim().toLowerCase();
-  hits = wanted ? new Set() : null;
-  for (let number = 0; wanted && number < packed.length; number++) {
-    const found = await unpacked(packed[number]);
+  const found = wanted ? new Set() : null;
+  for (let place = 0; wanted && place < packed.length; place++) {
+    tell(`, searching: ${Math.round((100 * place) / packed.length)}%`);
+    const texts = await unpacked(packed[place]);
     if (mine !== search) return;
-    found.forEach((row, i) => {
-      const at = number * index.block + i;
-      const name = rows[at].id ?? "";
-      if ([name, ...texts(row)].some((text) => text.toLowerCase().includes(wanted))) hits.add(at);
+    texts.forEach((row, i) => {
+      const at = place * index.block + i;
+      if ([rows[at].id, ...said(row)].some((text) => text.toLowerCase().includes(wanted))) found.add(at);
     });
-    tell(`, searching: ${Math.round((100 * number) / packed.length)}%`);
   }
+  hits = found;
   filter();
 }
 
@@ -154,32 +159,38 @@ const list = el("div", { class: "rows", role: "listbox", tabindex: 0, "aria-labe
 const heads = el("div", { class: "row heads", "aria-hidden": "true" });
 let active = 0;
 
-/** What a run made of a pair: whether it was right, and what it said. */
+/** What a run made of a pair: whether it was right, what it said, and how surely. */
 function sign(cell, run) {
   if (!cell) return el("span", { class: "cell" }, "–");
   const { state, winner, p_a, consistent, forced } = cell;
-  const said = winner === "tie" ? "tie" : winner ? letter(winner) : null;
-  const marks = [
+  const signs = [
     SIGNS[state] ? icon(SIGNS[state]) : null,
-    said,
+    winner === "tie" ? "tie" : winner && letter(winner),
     winner && p_a !== null ? el("span", { class: "p" }, p_a.toFixed(2)) : null,
     consistent === false ? icon("swap") : null,
     forced ? icon("warning") : null,
   ];
-  const words = [index.runs[run], winner ?? "no verdict", state, consistent === false && "orders differ", forced && "forced"];
-  const title = words.filter(Boolean).join(", ");
-  return el("span", { class: "cell", "data-state": state, title }, ...marks.filter(Boolean), el("span", { class: "spoken" }, title));
+  const title = [
+    `${index.runs[run]}: ${state === "unreadable" ? "" : `${winner}, `}${state}`,
+    winner && p_a !== null && `probability of A ${p_a.toFixed(2)}`,
+    consistent === false && "orders differ",
+    forced && "forced",
+  ]
+    .filter(Boolean)
+    .join(", ");
+  const words = el("span", { class: "spoken" }, title);
+  return el("span", { class: "cell", "data-state": state, title }, ...signs, words);
 }
 
 function rowElement(at, height) {
   const { id, subset, label, text, cells } = shown[at];
-  const place = { role: "option", "aria-posinset": at + 1, "aria-setsize": shown.length, "aria-selected": at === active };
+  const place = { "aria-posinset": at + 1, "aria-setsize": shown.length, "aria-selected": at === active };
   const element = el(
     "div",
-    { class: "row", id: `row-${at}`, ...place },
-    el("span", { class: "id" }, id ?? "pair", subset && !id?.startsWith(subset) ? el("small", {}, subset) : null),
+    { class: "row", id: `row-${at}`, role: "option", ...place },
+    el("span", { class: "id" }, id, subset && !id.startsWith(subset) ? el("small", {}, subset) : null),
     el("span", { class: "text" }, text),
-    el("span", { class: "label" }, label === "tie" ? "tie" : label ? letter(label) : null),
+    el("span", { class: "label" }, label === "tie" ? "tie" : label && letter(label)),
     el("span", { class: "cells" }, ...cells.map(sign)),
   );
   element.style.top = `${at * height}px`;
@@ -221,82 +232,86 @@ addEventListener("resize", draw);
 
 // --- one judgment ----------------------------------------------------------------------------------
 
-const sheet = el("dialog", { class: "sheet", "aria-labelledby": "sheet-title" });
+const title = el("h2", { id: "sheet-title" });
+const subset = el("span", { class: "task" });
+const place = el("span", { class: "place" });
+const back = button("Previous", "back", () => open(active - 1));
+const on = button("Next", "on", () => open(active + 1));
+const close = button("Close", "no", () => sheet.close());
+const body = el("div");
+const sheet = el(
+  "dialog",
+  { class: "sheet", "aria-labelledby": "sheet-title" },
+  el("header", {}, title, subset, place, back, on, close),
+  body,
+);
 let chosenRun = 0;
 
+function button(words, name, act) {
+  const made = el("button", { type: "button", "aria-label": words, title: words }, icon(name));
+  made.addEventListener("click", act);
+  return made;
+}
+
 async function open(at) {
+  if (!shown[at]) return;
   go(at);
-  const row = shown[active];
+  const row = shown[at];
   const [pair, judgments] = (await block(Math.floor(row.at / index.block)))[row.at % index.block];
-  if (row !== shown[active]) return;
-  sheet.replaceChildren(bar_(row), ...about(row, pair), ...judged(row, pair, judgments));
+  if (row !== shown[active]) return; // gone on meanwhile
+  title.textContent = row.id;
+  subset.textContent = row.subset;
+  place.textContent = `${number(at + 1)} of ${number(shown.length)}`;
+  back.setAttribute("aria-disabled", at === 0);
+  on.setAttribute("aria-disabled", at === shown.length - 1);
+  body.replaceChildren(...given(row, pair), ...judged(row, pair, judgments));
   sheet.scrollTop = 0;
   if (!sheet.open) sheet.showModal();
 }
 
-/** The name of a judgment, and where to go from it. */
-function bar_(row) {
-  const button = (words, name, act) => {
-    const made = el("button", { type: "button", "aria-label": words, title: words }, icon(name));
-    made.addEventListener("click", act);
-    return made;
-  };
-  const back = button("Previous", "back", () => open(active - 1));
-  const on = button("Next", "on", () => open(active + 1));
-  back.disabled = active === 0;
-  on.disabled = active === shown.length - 1;
-  const place = `${(active + 1).toLocaleString("en")} of ${shown.length.toLocaleString("en")}`;
-  return el(
-    "header",
-    {},
-    el("h2", { id: "sheet-title" }, row.id ?? "pair"),
-    row.subset ? el("span", { class: "task" }, row.subset) : null,
-    el("span", { class: "place" }, place),
-    back,
-    on,
-    button("Close", "no", () => sheet.close()),
-  );
-}
-
 /** The question, and what else the judge was given. */
-function about(row, pair) {
+function given(row, pair) {
   if (!pair) return [el("p", { class: "lacks" }, "The texts of this pair are not in the report.")];
-  const question = el("section", { class: "question" }, el("h3", {}, "Question"), ...conversation(pair.question));
-  if (row.label === "tie") question.append(el("p", { class: "note" }, "labelled a tie"));
-  const rubric = typeof pair.rubric === "string" || !pair.rubric ? pair.rubric : pair.rubric.criteria.map(criterion).join("\n");
-  const given = [["Reference answer", pair.reference], ["Criteria that the judge was given", rubric]];
-  const more = given.filter(([, text]) => text).map(([title, text]) => el("details", { class: "part" }, el("summary", {}, title), ...conversation(text)));
-  return [question, ...more];
+  const tie = row.label === "tie" ? el("p", { class: "note" }, "labelled a tie") : null;
+  const question = el("section", { class: "question" }, el("h3", {}, "Question"), ...conversation(pair.question), tie);
+  const { rubric } = pair;
+  const criteria = rubric && typeof rubric === "object" ? rubric.criteria.map(criterion).join("\n") : rubric;
+  const more = { "Reference answer": pair.reference, "Criteria that the judge was given": criteria };
+  const folded = Object.entries(more).filter(([, text]) => text);
+  return [question, ...folded.map(([name, text]) => el("details", {}, el("summary", {}, name), ...conversation(text)))];
 }
 
-const criterion = ({ name, weight, description }) => [name, weight === null ? "" : ` (${Math.round(100 * weight)}%)`, description && `: ${description}`].join("");
+function criterion({ name, weight, description }) {
+  const share = weight === null ? "" : ` (${Math.round(100 * weight)}%)`;
+  return `${name}${share}${description && `: ${description}`}`;
+}
 
-/** The judgment of the chosen run, and with several runs a choice between them. */
+/** The judgment of the chosen run; of several runs, one can be chosen. */
 function judged(row, pair, judgments) {
-  const place = el("div", { class: "of-run" });
+  const holder = el("div", { class: "of-run" });
   const show = (run) => {
     chosenRun = run;
-    if (!judgments[run]) return place.replaceChildren(el("p", { class: "lacks" }, `${index.runs[run]} did not judge this pair.`));
-    const result = new Result(pair);
-    result.finish(judgments[run]);
-    place.replaceChildren(result.element);
+    const result = judgments[run] && new Result(pair);
+    result?.finish(judgments[run]);
+    const nothing = `${index.runs[run]} did not judge this pair.`;
+    holder.replaceChildren(result?.element ?? el("p", { class: "lacks" }, nothing));
   };
   show(chosenRun);
-  if (index.runs.length === 1) return [place];
+  if (index.runs.length === 1) return [holder];
   const tabs = index.runs.map((name, run) => {
     const input = el("input", { type: "radio", name: "run", value: run });
     input.checked = run === chosenRun;
     input.addEventListener("change", () => show(run));
-    return el("label", { class: "tab" }, input, el("span", { class: "name" }, key(run), name), sign(row.cells[run], run));
+    const words = el("span", { class: "name" }, key(run), name);
+    return el("label", { class: "tab" }, input, words, sign(row.cells[run], run));
   });
-  return [el("fieldset", { class: "tabs" }, el("legend", { class: "spoken" }, "Run"), ...tabs), place];
+  return [el("fieldset", { class: "tabs" }, el("legend", { class: "spoken" }, "Run"), ...tabs), holder];
 }
 
 sheet.addEventListener("keydown", (event) => {
-  if (event.target.matches("input")) return; // arrows choose a run there
+  if (event.target.matches("input")) return; // there the arrows choose a run
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  const at = active + step;
-  if (step && shown[at]) open(at);
+  if (step) open(active + step);
 });
 sheet.addEventListener("click", ({ target }) => target === sheet && sheet.close());
 
@@ -304,7 +319,8 @@ sheet.addEventListener("click", ({ target }) => target === sheet && sheet.close(
 
 fillForm();
 const names = index.runs.map((name, run) => el("span", { class: "cell", title: name }, key(run), name));
-heads.append(el("span", {}, "pair"), el("span", {}, "question"), el("span", {}, "label"), el("span", { class: "cells" }, ...names));
+const cells = el("span", { class: "cells" }, ...names);
+heads.append(el("span", {}, "pair"), el("span", {}, "question"), el("span", {}, "label"), cells);
 const section = document.getElementById("judgments");
 section.style.setProperty("--runs", index.runs.length);
 section.append(form, told, el("div", { class: "list" }, heads, list), sheet);
