@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.types import Conversation, Pair, Rubric, Value
 
-__all__ = ["AnchoredList", "AnswerList", "Rows", "read_lists", "read_pairs"]
+__all__ = ["AnchoredList", "AnswerList", "Rows", "json_object", "read_lists", "read_pairs", "validated"]
 
 
 class AnswerList(Value):
@@ -32,6 +32,7 @@ class AnchoredList(AnswerList):
 
 
 Row = TypeVar("Row", Pair, AnswerList, AnchoredList)
+V = TypeVar("V", bound=Value)
 
 
 class Rows(NamedTuple, Generic[Row]):
@@ -77,6 +78,15 @@ def _read(path: Path, kind: type[Row], fields: Mapping[str, str]) -> Rows[Row]:
 
 
 def _row(line: bytes, kind: type[Row], fields: Mapping[str, str]) -> Row:
+    row = json_object(line)
+    try:
+        return validated(_renamed(row, kind, fields) if fields else row, kind, fields)
+    except _UnknownField as error:
+        raise ValueError(f"{error}; the line has {', '.join(row)}. --field OURS=THEIRS says which is which") from error
+
+
+def json_object(line: bytes) -> dict[str, Any]:
+    """The JSON object that a line holds. Raises ValueError, with what is wrong, where it holds none."""
     try:
         row = json.loads(line)
     except UnicodeDecodeError as error:
@@ -85,17 +95,28 @@ def _row(line: bytes, kind: type[Row], fields: Mapping[str, str]) -> Row:
         raise ValueError(f"not a whole JSON object ({error.msg} at column {error.colno})") from error
     if not isinstance(row, dict):
         raise ValueError(f"a line is a JSON object, not {type(row).__name__}")
+    return row
+
+
+class _UnknownField(ValueError):
+    """A field is missing, or one is there that is none of ours."""
+
+
+def validated(row: Mapping[str, Any], kind: type[V], fields: Mapping[str, str] | None = None) -> V:
+    """The row as a value of this kind.
+
+    `fields` says what its author calls our fields. Raises ValueError, which names the author's field, where it
+    is not of this kind.
+    """
     try:
-        return kind.model_validate(_renamed(row, kind, fields) if fields else row)
+        return kind.model_validate(row)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         # of the alternatives that a field may be, the one that came furthest
         first = max((e for e in errors if e["loc"][0] == errors[0]["loc"][0]), key=lambda e: len(e["loc"]))
-        name = _field(first["loc"])
-        hint = ""
-        if first["type"] in ("missing", "extra_forbidden"):
-            hint = f"; the line has {', '.join(row)}. --field OURS=THEIRS says which is which"
-        raise ValueError(f"field {fields.get(name, name)}: {first['msg']}{hint}") from error
+        name, dot, inside = _field(first["loc"]).partition(".")
+        kind_of = _UnknownField if first["type"] in ("missing", "extra_forbidden") else ValueError
+        raise kind_of(f"field {(fields or {}).get(name, name)}{dot}{inside}: {first['msg']}") from error
 
 
 def _renamed(row: dict[str, Any], kind: type[Value], fields: Mapping[str, str]) -> dict[str, Any]:

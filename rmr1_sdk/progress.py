@@ -23,10 +23,10 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def bar(total: int | None, unit: str = "pairs") -> Iterator[Callable[[], None]]:
+def bar(total: int | None, unit: str = "pairs", doing: str = "judging") -> Iterator[Callable[[], None]]:
     """Draws until the block ends; call what it gives once a `unit`. `total` is None where it is not known."""
     columns = (
-        TextColumn("judging"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(unit),

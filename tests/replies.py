@@ -1,11 +1,14 @@
 """Replies for `fake:tests.replies:NAME`, which commands under test are given as their model."""
 
+import asyncio
 import hashlib
 import os
 import re
 import time
 from pathlib import Path
 
+from rmr1_sdk.prompts import shown_pair
+from rmr1_sdk.training.tiny import trace
 from rmr1_sdk.types import Completion, Request, Usage
 
 
@@ -46,6 +49,11 @@ def slow(request: Request) -> str:
     return "<answer>[[A]]</answer>"
 
 
+async def slowly(request: Request) -> str:
+    await asyncio.sleep(0.1)
+    return "<answer>[[A]]</answer>"
+
+
 def by_xs(request: Request) -> str:
     """The answer with more x."""
     first, _, second = request.messages[-1].content.partition("Chatbot B")
@@ -59,6 +67,16 @@ def by_xs_or_mute(request: Request) -> str:
 def loose(request: Request) -> str:
     """A verdict as RM-R1's evaluators read it, without the tags; none for problems of mathematics."""
     return mute(request) if "math-prm" in request.messages[-1].content else "I prefer [[A]]."
+
+
+def taught(request: Request) -> Completion:
+    """The tiny teacher's judgment, after noting in the file $ASKED that it was asked."""
+    with Path(os.environ["ASKED"]).open("a") as file:
+        file.write(digest(request) + "\n")
+    time.sleep(0.002)
+    pair = shown_pair(request.messages)
+    assert pair
+    return Completion(text=trace(pair), usage=Usage(prompt_tokens=100, completion_tokens=50), model="fake")
 
 
 def reasoned(request: Request) -> Completion:

@@ -1,9 +1,10 @@
 import asyncio
 from collections.abc import Generator
+from contextlib import aclosing
 
 import pytest
 
-from rmr1_sdk.rounds import drive, tasks
+from rmr1_sdk.rounds import drive, in_order, tasks
 
 
 def test_a_generator_is_sent_what_came_of_each_round() -> None:
@@ -56,3 +57,40 @@ def test_others_begin_theirs_in_between() -> None:
 
     asyncio.run(main())
     assert begun[:4] == ["a", "b", "a", "b"]
+
+
+def test_results_come_in_order_with_a_few_begun_ahead() -> None:
+    begun: list[int] = []
+
+    async def slow_first(number: int) -> int:
+        begun.append(number)
+        await asyncio.sleep(0.01 if number == 0 else 0)
+        return number
+
+    async def main() -> list[tuple[int, int]]:
+        return [(number, len(begun)) async for number in in_order(map(slow_first, range(6)), ahead=3)]
+
+    results = asyncio.run(main())
+    assert [number for number, _ in results] == list(range(6))
+    assert results[0] == (0, 3)
+    assert all(ahead <= number + 3 for number, ahead in results)
+
+
+def test_closed_early_it_cancels_what_was_begun() -> None:
+    cancelled: list[int] = []
+
+    async def wait_long(number: int) -> int:
+        try:
+            await asyncio.sleep(3600 if number else 0)
+        except asyncio.CancelledError:
+            cancelled.append(number)
+            raise
+        return number
+
+    async def main() -> None:
+        async with aclosing(in_order(map(wait_long, range(5)), ahead=3)) as results:
+            async for _ in results:
+                break
+
+    asyncio.run(main())
+    assert cancelled == [1, 2]

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from rmr1_sdk.cli import bench, judge, machine, prompts, rank, report, serve, store
+from rmr1_sdk.cli import bench, judge, machine, prompts, rank, report, serve, store, train
 from rmr1_sdk.errors import ConfigError, RMR1Error
 
 __all__ = ["app", "main"]
@@ -21,13 +21,14 @@ app = typer.Typer(
 )
 app.command("judge")(judge.judge)
 app.command("rank")(rank.rank)
+app.command("serve")(serve.serve)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
-app.command("serve")(serve.serve)
 app.command("models")(machine.models)
 app.command("doctor")(machine.doctor)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(store.app, name="store")
+app.add_typer(train.app, name="train")
 
 
 def main() -> None:

@@ -3,9 +3,9 @@
 import asyncio
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
@@ -18,6 +18,7 @@ from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.judge import Judge, Orders
 from rmr1_sdk.pairs import AnswerList, read_lists
 from rmr1_sdk.progress import bar
+from rmr1_sdk.rounds import in_order
 from rmr1_sdk.types import Conversation, Ranking
 
 __all__ = ["rank"]
@@ -81,6 +82,8 @@ def rank(
     prompt: runs.PromptName = "auto",
     orders: runs.OrdersName = "both",
     votes: runs.Votes = 1,
+    max_votes: runs.MaxVotes = None,
+    risk: runs.Risk = 0.05,
     max_tokens: runs.MaxTokens = None,
     temperature: runs.Temperature = None,
     seed: runs.Seed = 0,
@@ -102,6 +105,8 @@ def rank(
         prompt=prompt,
         orders=cast(Orders, orders),  # checked by Judge
         votes=votes,
+        max_votes=max_votes,
+        risk=risk,
         sampling=runs.sampling(max_tokens, temperature),
         store=runs.store_beside(out, store, no_store=no_store),
         max_concurrency=max_concurrency,
@@ -112,7 +117,8 @@ def rank(
     how: dict[str, Any] = {"method": method, "budget": budget, "aggregate": aggregate}  # checked by Judge.rank
     with judge:
         _rank_lists(judge, lists, how, out, summary)
-        run = runs.record(judge, {"orders": orders, "votes": votes, "seed": seed, **how}, data)
+        asked = {"orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed}
+        run = runs.record(judge, asked | how, data)
     if out:
         runs.write_record(out, run | {"summary": summary.as_json()})
     _report(summary, to_stdout=out is not None)
@@ -162,17 +168,10 @@ async def _rank_all(
     judge: Judge, lists: Sequence[AnswerList], how: dict[str, Any], take: Callable[[Ranking], None]
 ) -> None:
     """Rank several lists at once and hand each ranking on, in order."""
-    started: deque[asyncio.Task[Ranking]] = deque()
-    try:
-        for each in lists:
-            started.append(asyncio.create_task(_rank(judge, each, how, progress=len(lists) == 1)))
-            if len(started) >= _AHEAD:
-                take(await started.popleft())
-        while started:
-            take(await started.popleft())
-    finally:
-        for task in started:
-            task.cancel()
+    work = (_rank(judge, each, how, progress=len(lists) == 1) for each in lists)
+    async with aclosing(in_order(work, _AHEAD)) as rankings:
+        async for ranking in rankings:
+            take(ranking)
 
 
 async def _rank(judge: Judge, each: AnswerList, how: dict[str, Any], *, progress: bool) -> Ranking:

@@ -11,11 +11,16 @@ from rmr1_sdk.server.limits import Limits
 
 if TYPE_CHECKING:
     from rmr1_sdk.server.app import create_app
-    from rmr1_sdk.server.serving import listen, run
+    from rmr1_sdk.server.serving import LOOPBACK, listen, run
 
-__all__ = ["Limits", "create_app", "listen", "run"]
+__all__ = ["LOOPBACK", "Limits", "create_app", "listen", "run"]
 
-_LATE = {"create_app": "rmr1_sdk.server.app", "listen": "rmr1_sdk.server.serving", "run": "rmr1_sdk.server.serving"}
+_LATE = {
+    "LOOPBACK": "rmr1_sdk.server.serving",
+    "create_app": "rmr1_sdk.server.app",
+    "listen": "rmr1_sdk.server.serving",
+    "run": "rmr1_sdk.server.serving",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -2,16 +2,17 @@
 
 import asyncio
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Header
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HTTPRequest
@@ -20,13 +21,27 @@ from rmr1_sdk import __version__, web
 from rmr1_sdk.backends.rmr1 import About
 from rmr1_sdk.errors import RMR1Error
 from rmr1_sdk.ranking import Aggregate
+from rmr1_sdk.rewards.openrlhf import reward_samples
 from rmr1_sdk.server import problems
-from rmr1_sdk.server.events import Events, event, pieces
+from rmr1_sdk.server.events import Events, event
 from rmr1_sdk.server.gate import Gate, State
 from rmr1_sdk.server.limits import Limits
 from rmr1_sdk.server.metrics import Metrics
 from rmr1_sdk.server.problems import Problem
-from rmr1_sdk.types import Completion, Conversation, Judgment, Method, Pair, Ranking, Request, Rubric, Section, Value
+from rmr1_sdk.server.shared import SharedJudge
+from rmr1_sdk.types import (
+    Completion,
+    Conversation,
+    Grade,
+    Judgment,
+    Method,
+    Pair,
+    Ranking,
+    Request,
+    Rubric,
+    Section,
+    Value,
+)
 
 if TYPE_CHECKING:
     from rmr1_sdk.judge import Judge
@@ -42,10 +57,14 @@ _SAFE = {
     "X-Content-Type-Options": "nosniff",
 }
 _ALWAYS = ("/health", "/metrics")
+_REWARD_S = 170.0
+"""Seconds for a reward: OpenRLHF gives up after 180."""
 _ERROR = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}}
 
 
-def create_app(judge: "Judge", *, keys: Sequence[str] = (), limits: Limits | None = None) -> FastAPI:
+def create_app(
+    judge: "Judge", *, keys: Sequence[str] = (), limits: Limits | None = None, hosts: Collection[str] | None = None
+) -> FastAPI:
     """An ASGI application around one judge, which stays its owner's.
 
     Args:
@@ -53,10 +72,11 @@ def create_app(judge: "Judge", *, keys: Sequence[str] = (), limits: Limits | Non
         keys: a request must bring one of them as `Authorization: Bearer KEY`, except for the page and /health.
             Without any, everybody is let in.
         limits: None is `Limits()`.
+        hosts: the names, without port, by which it may be called; None is any. `LOOPBACK` keeps web pages that have
+            their own name lead to this machine from using a server that needs no key.
     """
-    limits = limits or Limits()
-    state, metrics = State(), Metrics()
-    service = _Service(judge, limits, state, metrics)
+    state, metrics = State(limits or Limits()), Metrics()
+    service = _Service(SharedJudge(judge, metrics), state, metrics)
     app = FastAPI(
         title="rmr1_sdk",
         version=__version__,
@@ -72,13 +92,13 @@ def create_app(judge: "Judge", *, keys: Sequence[str] = (), limits: Limits | Non
         Gate,
         state=state,
         metrics=metrics,
-        limits=limits,
         keys=keys,
+        hosts=hosts,
         known=[route.path for route in app.routes if hasattr(route, "path")],
         free=["/health", "/openapi.json", *page],
         always=_ALWAYS,
     )
-    for error in (RMR1Error, RequestValidationError, HTTPException):
+    for error in (RMR1Error, RequestValidationError, HTTPException, problems.Refused):
         app.add_exception_handler(error, _told)
     with warnings.catch_warnings():  # FastAPI silences this one itself, but not for models built on first use as ours
         warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
@@ -91,7 +111,7 @@ async def _told(request: HTTPRequest, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         return problems.of_body(error.errors()).response()
     if isinstance(error, HTTPException):  # no such route, or not with this method
-        name = str(error.detail).lower().replace(" ", "_")
+        name = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         message = f"{request.method} {request.url.path}: {error.detail}"
         return Problem(error.status_code, name, message, dict(error.headers or {})).response()
     return problems.of(error).response()
@@ -126,6 +146,15 @@ class RankRequest(Value):
     rubric: Rubric | str | None = None
 
 
+class GradeRequest(Value):
+    """An answer to grade; all fields as in `Judge.grade`."""
+
+    question: Conversation
+    answer: Conversation
+    rubric: Rubric | str | None = None
+    reference: str | None = None
+
+
 class Piece(Value):
     """A new piece of a text, as it is written."""
 
@@ -139,12 +168,30 @@ class Health(Value):
     in_flight: int
 
 
+class Samples(Value):
+    """OpenRLHF's request: `query[i]` is `prompts[i]` with its response, `labels[i]` the reference."""
+
+    model_config = ConfigDict(extra="ignore")  # it is not ours
+
+    query: list[str]
+    prompts: list[str]
+    labels: list[Any]
+
+
+class Rewards(Value):
+    """OpenRLHF's response: a number for each sample."""
+
+    rewards: list[float]
+    scores: list[float]
+    extra_logs: dict[str, list[float]]
+
+
 class _Service:
     """What the routes do."""
 
-    def __init__(self, judge: "Judge", limits: Limits, state: State, metrics: Metrics) -> None:
+    def __init__(self, judge: SharedJudge, state: State, metrics: Metrics) -> None:
         self._judge = judge
-        self._limits = limits
+        self._limits = state.limits
         self._state = state
         self._metrics = metrics
 
@@ -160,16 +207,19 @@ class _Service:
         app.get("/metrics", response_class=PlainTextResponse)(self.metrics)
         app.get("/v1/model", responses={503: {"model": problems.ErrorBody}})(self.model)  # brings it into the schema
         app.post("/v1/compare")(self.compare)
-        app.post("/v1/compare/stream", response_class=Events, status_code=200, responses={200: {"model": Section}})(
-            self.stream
-        )
+        stream = app.post("/v1/compare/stream", response_class=Events, status_code=200, responses=_data(Section))
+        stream(self.stream)
         app.post("/v1/rank")(self.rank)
-        app.post("/v1/completions/raw")(self.complete)
-        app.post("/v1/completions/raw/stream", response_class=Events, status_code=200)(self.stream_completion)
+        app.post("/v1/grade")(self.grade)
+        same = [Depends(self.same_engine)]
+        app.post("/v1/completions/raw", dependencies=same)(self.complete)
+        stream = app.post("/v1/completions/raw/stream", response_class=Events, status_code=200, dependencies=same)
+        stream(self.stream_completion)
+        app.post("/get_reward")(self.reward)
 
     async def health(self) -> Response:
         """Whether requests are welcome."""
-        status = "draining" if self._state.draining else "ok"
+        status = "draining" if self._state.draining else "ok" if await self._judge.is_usable() else "failing"
         health = Health(status=status, in_flight=self._state.in_flight)
         return JSONResponse(health.model_dump(), 200 if status == "ok" else 503)
 
@@ -177,50 +227,64 @@ class _Service:
         """Figures for Prometheus."""
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def model(self) -> About:
+    async def model(self, response: Response) -> About:
         """The engine behind this server."""
-        backend = self._judge.backend
-        return About(model=backend.model, identity=backend.identity, capabilities=backend.capabilities)
+        response.headers["ETag"] = self._judge.about.tag
+        return self._judge.about
+
+    async def same_engine(self, if_match: Annotated[str | None, Header()] = None) -> None:
+        """Refuse to answer who asks for another engine."""
+        if if_match is not None and if_match != self._judge.about.tag:
+            raise problems.Refused(problems.OTHER_ENGINE)
 
     async def compare(self, pair: Pair) -> Judgment:
         """Which of two answers is better, and why."""
-        judgment = await self._judge.acompare(pair)
-        self._metrics.judged(judgment)
-        return judgment
+        return await self._judge.acompare(pair)
 
     async def stream(self, pair: Pair) -> Events:
         """The same, told while it is written: `section` events, and last the `judgment`, or an `error`."""
-        return Events(self._sections(pair))
 
-    async def _sections(self, pair: Pair) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._judge.astream(pair)) as sections:
-            async for section in sections:
-                if section.judgment:
-                    self._metrics.judged(section.judgment)
-                yield event("judgment" if section.judgment else "section", section)
+        async def told() -> AsyncGenerator[bytes, None]:
+            async with aclosing(self._judge.astream(pair)) as sections:
+                async for section in sections:
+                    yield event("judgment" if section.judgment else "section", section)
+
+        return Events(told())
 
     async def rank(self, asked: RankRequest) -> Ranking:
         """The answers from best to worst, by duels between them."""
-        ranking = await self._judge.arank(**{name: getattr(asked, name) for name in RankRequest.model_fields})
-        for judgment in ranking.judgments:
-            self._metrics.judged(judgment)
-        return ranking
+        if len(asked.answers) > self._limits.answers:
+            raise problems.Refused(problems.too_large("answers", self._limits.answers))
+        return await self._judge.arank(**dict(asked))
+
+    async def grade(self, asked: GradeRequest) -> Grade:
+        """How good one answer is, by marks for each criterion of a rubric."""
+        return await self._judge.agrade(**dict(asked))
 
     async def complete(self, request: Request) -> Completion:
         """What the engine answers to one request; what an `rmr1:` engine elsewhere asks for."""
-        completion = await self._judge.acomplete(request)
-        self._metrics.used(completion.usage)
-        return completion
+        return await self._judge.acomplete(request)
 
     async def stream_completion(self, request: Request) -> Events:
         """The same, told while it is written: `text` events, and last the `completion`, or an `error`."""
-        return Events(self._pieces(request))
 
-    async def _pieces(self, request: Request) -> AsyncGenerator[bytes, None]:
-        async with aclosing(pieces(self._judge, request)) as told:
-            async for piece in told:
-                if isinstance(piece, Completion):
-                    self._metrics.used(piece.usage)
-                    yield event("completion", piece)
-                else:
-                    yield event("text", Piece(text=piece))
+        async def told() -> AsyncGenerator[bytes, None]:
+            async with aclosing(self._judge.astream_completion(request)) as pieces:
+                async for piece in pieces:
+                    yield event("text", Piece(text=piece)) if isinstance(piece, str) else event("completion", piece)
+
+        return Events(told())
+
+    async def reward(self, samples: Samples) -> Rewards:
+        """OpenRLHF's remote reward: how probable it is that each response beats its label; 0.5 where that failed."""
+        if len(samples.query) > self._limits.samples:
+            raise problems.Refused(problems.too_large("samples", self._limits.samples))
+        judge = cast("Judge", self._judge)  # all that a reward asks of one
+        time_s = min(_REWARD_S, 0.9 * self._limits.request_s)
+        values, failed = await reward_samples(judge, samples.query, samples.prompts, samples.labels, time_s=time_s)
+        return Rewards(rewards=values, scores=values, extra_logs={"judge_failed": failed})
+
+
+def _data(kind: type[Value]) -> dict[int | str, dict[str, Any]]:
+    """How OpenAPI is told what the data of a stream is."""
+    return {200: {"model": kind}}

@@ -4,8 +4,10 @@ import asyncio
 import hmac
 import logging
 import time
+from base64 import b64decode
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import sha256
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,9 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 class State:
-    """Where a server stands: how much it has to do, and whether it is about to stop."""
+    """Where a server stands: what it takes, how much it has to do, and whether it is about to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self.in_flight = 0
         self.draining = False
         self.stopping = asyncio.Event()
@@ -38,8 +41,8 @@ class Gate:
         app: what answers.
         state: kept up to date.
         metrics: are counted.
-        limits: what is let in.
         keys: one of them opens; without any, everybody is let in.
+        hosts: the names by which the server may be called; None is any.
         known: the paths that metrics call by their name.
         free: the paths for which no key is needed.
         always: the paths that answer while the server drains.
@@ -51,8 +54,8 @@ class Gate:
         *,
         state: State,
         metrics: Metrics,
-        limits: Limits,
         keys: Sequence[str],
+        hosts: Collection[str] | None,
         known: Collection[str],
         free: Collection[str],
         always: Collection[str],
@@ -60,8 +63,9 @@ class Gate:
         self._app = app
         self._state = state
         self._metrics = metrics
-        self._limits = limits
+        self._limits = state.limits
         self._keys = [_digest(key) for key in keys]
+        self._hosts = hosts
         self._known, self._free, self._always = known, free, always
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,9 +73,14 @@ class Gate:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started = time.monotonic()
-        reply = _Reply(send, self._limits.write_s)
+        reply = _Reply(send, self._state)
         try:
-            await self._answer(scope, receive, reply)
+            try:
+                await self._answer(scope, receive, reply)
+            except (_Stuck, asyncio.CancelledError):
+                raise
+            except Exception as error:  # noqa: BLE001  # a mistake of ours, which goes to the log
+                await reply.fail(problems.of(error))
         except _Stuck:
             _log.warning("%s: a client took nothing for %g s and was let go", scope["path"], self._limits.write_s)
         finally:
@@ -83,6 +92,8 @@ class Gate:
     async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         headers = Headers(scope=scope)
         if problem := self._refusal(scope["method"], scope["path"], headers):
+            if self._state.draining:  # who is hung up on while still sending does not get to read the answer
+                await self._body(headers, receive)
             return await reply.fail(problem)
         if scope["method"] != "POST":
             return await self._app(scope, receive, reply)
@@ -101,6 +112,8 @@ class Gate:
 
     def _refusal(self, method: str, path: str, headers: Headers) -> Problem | None:
         """Why a request is not let in, from what its head tells."""
+        if self._hosts is not None and urlsplit(f"//{headers.get('host', '')}").hostname not in self._hosts:
+            return problems.OTHER_HOST
         if self._state.draining and path not in self._always:
             return problems.DRAINING
         if self._keys and path not in self._free and not self._opens(headers.get("authorization", "")):
@@ -110,11 +123,9 @@ class Gate:
         return None
 
     def _opens(self, authorization: str) -> bool:
-        """Whether it is one of the keys, in a time that tells nothing about them."""
-        scheme, _, key = authorization.partition(" ")
-        given = _digest(key.strip())
-        matches = [hmac.compare_digest(given, known) for known in self._keys]
-        return scheme.lower() == "bearer" and any(matches)
+        """Whether it brings one of the keys; how long that takes tells nothing about them."""
+        given = _digest(_brought(authorization))
+        return sum(hmac.compare_digest(given, known) for known in self._keys) > 0
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | Problem | None:
         """The body; None where the client went away before it was there."""
@@ -169,9 +180,9 @@ class _Stuck(Exception):
 class _Reply:
     """What goes back to a client, and how far it has come."""
 
-    def __init__(self, send: Send, write_s: float) -> None:
+    def __init__(self, send: Send, state: State) -> None:
         self._send = send
-        self._write_s = write_s
+        self._state = state
         self._status = 0
         self._streams = False
         self._complete = False
@@ -184,14 +195,20 @@ class _Reply:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            self._streams = Headers(raw=message["headers"]).get("content-type", "").startswith(Events.media_type)
+            headers = list(message["headers"])
+            self._streams = Headers(raw=headers).get("content-type", "").startswith(Events.media_type)
+            if self._state.draining:  # else the client sends its next request on a connection that is about to go
+                message = {**message, "headers": [*headers, (b"connection", b"close")]}
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
         try:
-            async with asyncio.timeout(self._write_s):
+            async with asyncio.timeout(self._state.limits.write_s):
+                if is_last and message.get("body"):  # in two, since the second is sent when the first is nearly taken
+                    await self._send({**message, "more_body": True})
+                    message = {"type": "http.response.body"}
                 await self._send(message)
         except TimeoutError as error:
             raise _Stuck from error
-        if message["type"] == "http.response.body":
-            self._complete = not message.get("more_body", False)
+        self._complete = is_last
 
     async def fail(self, problem: Problem) -> None:
         """Tell of a problem in the way that is still open: as the answer, or as its last event."""
@@ -201,6 +218,19 @@ class _Reply:
             await self({"type": "http.response.body", "body": response.body})
         elif self._streams and not self._complete:
             await self({"type": "http.response.body", "body": event("error", problem.body)})
+
+
+def _brought(authorization: str) -> str:
+    """The key of a header. Basic is for clients that are given an address alone: http://any:KEY@host."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return b64decode(value, validate=True).decode("utf-8", "surrogateescape").partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _digest(key: str) -> bytes:

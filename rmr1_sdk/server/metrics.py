@@ -1,8 +1,10 @@
 """What a server counts, for Prometheus."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from rmr1_sdk.types import Judgment, Usage
+from rmr1_sdk.types import Failure, Grade, Judgment, Usage
 
 __all__ = ["Metrics"]
 
@@ -22,6 +24,7 @@ class Metrics:
         self._judgments = Counter(
             "rmr1_judgments", "Judgments by winner; none: nothing was readable", ["winner"], registry=self._registry
         )
+        self._grades = Counter("rmr1_grades", "Grades by whether there is a score", ["scored"], registry=self._registry)
         self._failures = Counter("rmr1_failures", "Readings without a verdict", ["kind"], registry=self._registry)
         self._tokens = Counter(
             "rmr1_tokens", "Tokens of what was judged and completed, from a store or not", ["kind"],
@@ -31,10 +34,18 @@ class Metrics:
     def judged(self, judgment: Judgment) -> None:
         """Count a judgment, its readings without a verdict, and its tokens."""
         self._judgments.labels(judgment.winner or "none").inc()
-        for verdict in judgment.verdicts:
-            if verdict.failure:
-                self._failures.labels(verdict.failure.kind).inc()
+        self._failed(verdict.failure for verdict in judgment.verdicts)
         self.used(judgment.usage)
+
+    def graded(self, grade: Grade) -> None:
+        """Count a grade, its readings without a score, and its tokens."""
+        self._grades.labels("no" if grade.score is None else "yes").inc()
+        self._failed(reading.failure for reading in grade.readings)
+        self.used(grade.usage)
+
+    def _failed(self, failures: Iterable[Failure | None]) -> None:
+        for failure in filter(None, failures):
+            self._failures.labels(failure.kind).inc()
 
     def used(self, usage: Usage) -> None:
         """Count tokens."""

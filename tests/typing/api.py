@@ -10,6 +10,7 @@ from rmr1_sdk import (
     Calibration,
     Completion,
     FakeBackend,
+    Grade,
     Judge,
     Judgment,
     Message,
@@ -17,6 +18,7 @@ from rmr1_sdk import (
     Prompt,
     Ranking,
     Request,
+    Rubric,
     Sampling,
     Section,
     Store,
@@ -24,7 +26,9 @@ from rmr1_sdk import (
     connect,
     read,
 )
+from rmr1_sdk.benchmarks import Scores, judge_options, load, read_results
 from rmr1_sdk.rewards import RewardMetrics, openrlhf, preference_reward, trl, verdict_reward, verl
+from rmr1_sdk.server import Limits, create_app, listen, run
 
 
 def own_backend(backend: Backend) -> Backend:
@@ -77,6 +81,16 @@ def ranks(judge: Judge) -> None:
     judge.rank("Q", ["1", "2"], "swiss")  # type: ignore[call-arg]
 
 
+def grades(judge: Judge) -> None:
+    rubric = judge.rubric("Q", principles="Brief.", reference="R")
+    assert_type(rubric, Rubric)
+    grade = judge.grade("Q", [{"role": "assistant", "content": "1"}], rubric=rubric, reference="R")
+    assert_type(grade, Grade)
+    assert_type(grade.score, float | None)
+    judge.grade("Q", "1", rubric="Brief.")
+    judge.grade("Q", "1", "Brief.")  # type: ignore[call-arg]
+
+
 def streams(judge: Judge) -> None:
     with closing(judge.stream(pairs()[0])) as events:
         for event in events:
@@ -84,6 +98,17 @@ def streams(judge: Judge) -> None:
             assert_type(event.judgment, Judgment | None)
     judge.stream("Q", "1", "2")
     judge.stream("Q", "1")  # type: ignore[call-overload]
+
+
+def benchmarked(judge: Judge) -> None:
+    benchmark = load("rewardbench", Path("reward-bench"), partial=True)
+    asked = Judge(judge.backend, **judge_options(benchmark.protocol("rmr1_compat"), judge.backend))
+    judgments = list(asked.compare_many(benchmark.sample(200, seed=1).pairs()))
+    scores = benchmark.score(judgments, profile="rmr1_compat")
+    assert_type(scores, Scores)
+    assert_type(scores.figure("Chat Hard").covered_accuracy, float | None)
+    assert_type(benchmark.compare(judgments, read_results(benchmark, "other.jsonl")).p, float)
+    benchmark.score(judgments, profile="strict")  # type: ignore[arg-type]
 
 
 async def rewards(judge: Judge) -> None:
@@ -101,10 +126,18 @@ async def rewards(judge: Judge) -> None:
     openrlhf.JudgeReward(judge, read_prompt=lambda prompt: prompt)
 
 
+def serves(judge: Judge) -> None:
+    app = create_app(judge, keys=["key"], limits=Limits(body_bytes=10_000))
+    run(app, listen("127.0.0.1", 8000, keyed=True), drain_s=5)
+    assert_type(connect("rmr1:http://localhost:8000", api_key="key"), Backend)
+
+
 async def awaits() -> None:
     async with Judge("llama_cpp:model.gguf") as judge:
         assert_type(await judge.acompare("Q", "1", "2"), Judgment)
         assert_type(await judge.arank("Q", ["1", "2"], method="knockout"), Ranking)
+        assert_type(await judge.agrade("Q", "1", rubric=await judge.arubric("Q")), Grade)
+        assert_type(await judge.acomplete(Request(messages=(Message(role="user", content="Q"),))), Completion)
         assert_type(judge.acompare_many(pairs()), AsyncIterator[Judgment])
         async with aclosing(judge.astream("Q", "1", "2")) as events:
             assert_type([event.text async for event in events], list[str])

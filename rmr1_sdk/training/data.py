@@ -1,0 +1,308 @@
+"""Preference data for a judge: read, cleaned, kept apart from benchmarks, split, and described.
+
+Rows go by twice, one after another. Between the two lie a file of what was kept and, in memory, some hashes of 64 bits
+for each row; so millions of them are no trouble.
+"""
+
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from heapq import nsmallest
+from pathlib import Path
+from typing import Literal, NamedTuple, TextIO
+
+from pydantic import Field
+
+from rmr1_sdk import prompts
+from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
+from rmr1_sdk.seeds import digest
+from rmr1_sdk.training.card import WHY, DataCard, Tally
+from rmr1_sdk.training.contamination import Benchmarks
+from rmr1_sdk.training.sources import Source, read_pairs
+from rmr1_sdk.training.splits import Member, Parts, check_parts, split
+from rmr1_sdk.training.steps import Step
+from rmr1_sdk.types import Message, Pair, Value
+
+__all__ = ["DataPlan", "prepare", "token_counter"]
+
+
+class DataPlan(Value):
+    """Which pairs to train on.
+
+    Args:
+        sources: where they come from, in this order.
+        parts: the files to write, each with its share (0.12), its number of rows (600), or "rest"; every source is
+            split alike, and rows with the same question, or the same "problem" in their metadata, stay together.
+        sides: which side the better answer gets, whatever it had: "alternate", by turns in each source and part; or
+            "seeded", by the seed and the text alone.
+        against: benchmark files; rows that share text with them are dropped.
+        tokenizer: a model's name or folder. Rows whose prompt has more than `max_prompt_tokens` are dropped, not cut;
+            without one nothing is.
+        max_prompt_tokens: what the prompt may have, as `prompt` asks and the tokenizer's chat template writes it.
+        prompt: the prompt's name.
+        seed: all randomness follows from it.
+        skip_bad: list rows that cannot be read in the card, instead of stopping at the first.
+    """
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    parts: Parts = {"distill": 0.12, "rl": "rest"}  # noqa: RUF012  # pydantic copies it
+    sides: Literal["alternate", "seeded"] = "alternate"
+    against: tuple[Path, ...] = ()
+    tokenizer: str | None = None
+    max_prompt_tokens: int = Field(default=4096, ge=1)
+    prompt: str = "cor"
+    seed: int = 0
+    skip_bad: bool = False
+
+
+def prepare(plan: DataPlan, out: Path, *, advance: Callable[[], None] = lambda: None) -> DataCard:
+    """Write a JSONL file of pairs for each part, the card, and what was removed; return the card.
+
+    `OUT/PART.jsonl` is read by `rmr1_sdk.pairs.read_pairs`; `card.json` and `card.md` are the card; `removed.jsonl` has
+    a line for each dropped row, but those that were filtered or not taken. A folder that holds the same already is
+    left alone. `advance` is called once a row.
+
+    Raises ConfigError for a plan that cannot be carried out, and DataError at a row that cannot be read or where no
+    rows are left.
+    """
+    check_parts(plan.parts)
+    prompts.get(plan.prompt)
+    files = [source.file for source in plan.sources if source.file]
+    step = Step("data", out, plan.model_dump(mode="json"), [*files, *plan.against])
+    if step.is_done():
+        return DataCard.model_validate_json((out / "card.json").read_text(encoding="utf-8"))
+    kept = out / "kept.part"
+    with step.writing("removed.jsonl") as removed:
+        run = _Run(plan, removed)
+        with kept.open("w", encoding="utf-8") as file:
+            for row in run.first_pass(advance):
+                file.write(row.model_dump_json() + "\n")
+        card = run.second_pass(kept, step)
+    step.write("card.json", card.model_dump_json(indent=2) + "\n")
+    step.write("card.md", card.as_markdown() + "\n")
+    kept.unlink()
+    step.finish()
+    return card
+
+
+def token_counter(tokenizer: str) -> Callable[[Sequence[Message]], int]:
+    """How many tokens messages come to with that tokenizer and its chat template, ready for the answer.
+
+    Raises ConfigError where there is no such tokenizer.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError("transformers", "train") from error
+    try:
+        loaded = AutoTokenizer.from_pretrained(tokenizer)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--tokenizer {tokenizer}: {error}") from error
+
+    def number(messages: Sequence[Message]) -> int:
+        turns = [message.model_dump() for message in messages]
+        if loaded.chat_template is None:
+            return len(loaded("\n".join(turn["content"] for turn in turns))["input_ids"])
+        return len(loaded.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False))
+
+    return number
+
+
+class _Row(Value):
+    """A row between the passes: its better answer is A. `tokens` are those of its prompt."""
+
+    pair: Pair
+    tokens: int | None = None
+
+    @property
+    def source(self) -> str:
+        """What its metadata says."""
+        return str(self.pair.metadata["source"])
+
+
+class _Reason(NamedTuple):
+    """Why a row is dropped: a key of WHY, and more about this row."""
+
+    name: str
+    detail: str = ""
+
+
+class _Keys(NamedTuple):
+    """What a row is known by: its content, the number of the plan's source, what it stays together with, its source."""
+
+    content: int
+    number: int
+    member: Member
+
+
+class _Run:
+    """One run: what was seen, dropped and kept so far."""
+
+    def __init__(self, plan: DataPlan, removed: TextIO) -> None:
+        self._plan = plan
+        self._removed = removed
+        self._benchmarks = Benchmarks(plan.against)
+        self._prompt = prompts.get(plan.prompt)
+        self._count_tokens = token_counter(plan.tokenizer) if plan.tokenizer else None
+        self._read = 0
+        self._dropped: dict[str, Counter[str]] = defaultdict(Counter)
+        self._bad: list[str] = []
+        self._winners: dict[int, bool] = {}  # by content: whether the better answer comes first in the alphabet
+        self._contradicted: set[int] = set()
+        self._keys: list[_Keys] = []
+
+    # --- once: what is kept --------------------------------------------------------------------
+
+    def first_pass(self, advance: Callable[[], None]) -> Iterator[_Row]:
+        """The rows that nothing speaks against so far."""
+        for number, source in enumerate(self._plan.sources):
+            for pair in read_pairs(source, self._plan.seed):
+                self._read += 1
+                advance()
+                if pair is None:
+                    self._dropped[source.title]["filtered"] += 1
+                elif isinstance(pair, DataError):
+                    self._note_bad(source, pair)
+                elif isinstance(row := self._seen_alone(pair, number), _Reason):
+                    self._drop(pair, row)
+                else:
+                    yield row
+
+    def _note_bad(self, source: Source, error: DataError) -> None:
+        if not self._plan.skip_bad:
+            raise DataError(f"{error}; nothing was written. --skip-bad leaves such rows out and lists them")
+        self._bad.append(str(error))
+        self._dropped[source.title]["bad"] += 1
+
+    def _seen_alone(self, pair: Pair, number: int) -> "_Row | _Reason":
+        """The row with its better answer as A, or why it is dropped."""
+        if pair.label not in ("A", "B"):
+            return _Reason("no winner", f"the label is {pair.label}")
+        if pair.is_identical:
+            return _Reason("identical")
+        pair = pair if pair.label == "A" else pair.swapped()
+        answers = [repr(pair.a), repr(pair.b)]
+        content, in_order = digest(pair.question, *sorted(answers)), answers == sorted(answers)
+        if content in self._winners:
+            if self._winners[content] != in_order:
+                self._contradicted.add(content)
+            return _Reason("duplicate")
+        self._winners[content] = in_order
+        if shared := self._benchmarks.find(pair):
+            return _Reason("contaminated", shared)
+        tokens = self._count_tokens(self._prompt.render(pair)) if self._count_tokens else None
+        if tokens is not None and tokens > self._plan.max_prompt_tokens:
+            return _Reason("too long", f"{tokens} tokens")
+        row = _Row(pair=pair, tokens=tokens)
+        self._keys.append(_Keys(content, number, Member(_group(pair), sys.intern(row.source))))
+        return row
+
+    def _drop(self, pair: Pair, reason: "_Reason", *, listed: bool = True) -> None:
+        source = pair.metadata["source"]
+        self._dropped[source][reason.name] += 1
+        if listed:
+            line = {"id": pair.id, "source": source, "reason": reason.name, "detail": reason.detail}
+            self._removed.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    # --- and again: which part, and which side ---------------------------------------------------
+
+    def second_pass(self, kept: Path, step: Step) -> DataCard:
+        """Write every part, and say what was written."""
+        plan = self._plan
+        limits = self._limits()
+        taken = [keys for keys in self._keys if self._is_taken(keys, limits)]
+        if not taken:
+            raise DataError(f"no row of {self._read} is left: {dict(self._total_dropped())}")
+        part_of = split(plan.parts, (keys.member for keys in taken), plan.seed)
+        parts = {part: _Part(plan) for part in plan.parts}
+        sources: dict[str, Tally] = defaultdict(Tally)
+        with ExitStack() as stack, kept.open(encoding="utf-8") as lines:
+            files = {part: stack.enter_context(step.writing(f"{part}.jsonl")) for part in parts}
+            for keys, line in zip(self._keys, lines, strict=True):
+                row = _Row.model_validate_json(line)
+                if keys.content in self._contradicted:
+                    self._drop(row.pair, _Reason("contradicted"))
+                elif not self._is_taken(keys, limits):
+                    self._drop(row.pair, _Reason("not taken"), listed=False)
+                else:
+                    part = part_of[keys.member.group]
+                    pair = parts[part].add(row)
+                    sources[row.source].add(pair, row.tokens)
+                    files[part].write(pair.model_dump_json(exclude_defaults=True) + "\n")
+        return self._card(len(taken), parts, sources)
+
+    def _limits(self) -> dict[int, int]:
+        """Of each source that is to give only so many rows, the last of their numbers."""
+        limits = {}
+        for number, source in enumerate(self._plan.sources):
+            if source.take is not None:
+                draws = (
+                    self._draw(keys)
+                    for keys in self._keys
+                    if keys.number == number and keys.content not in self._contradicted
+                )
+                limits[number] = max(nsmallest(source.take, draws), default=0)
+        return limits
+
+    def _draw(self, keys: _Keys) -> int:
+        return digest(self._plan.seed, "take", keys.content)
+
+    def _is_taken(self, keys: _Keys, limits: Mapping[int, int]) -> bool:
+        if keys.content in self._contradicted:
+            return False
+        return keys.number not in limits or self._draw(keys) <= limits[keys.number]
+
+    def _total_dropped(self) -> Counter[str]:
+        total = sum(self._dropped.values(), Counter[str]())
+        return Counter({reason: total[reason] for reason in WHY if total[reason]})
+
+    def _card(self, kept: int, parts: "Mapping[str, _Part]", sources: Mapping[str, Tally]) -> DataCard:
+        return DataCard(
+            read=self._read,
+            kept=kept,
+            dropped=dict(self._total_dropped()),
+            dropped_of={source: dict(counts) for source, counts in self._dropped.items()},
+            bad_rows=tuple(self._bad),
+            parts={name: part.tally.rows() for name, part in parts.items()},
+            sources={name: tally.rows() for name, tally in sources.items()},
+            sources_of={name: dict(part.sources) for name, part in parts.items()},
+            settings=self._plan.model_dump(mode="json", exclude_defaults=True) | {"seed": self._plan.seed},
+        )
+
+
+class _Part:
+    """A part while it is written: which side comes next in each source, and what was written."""
+
+    def __init__(self, plan: DataPlan) -> None:
+        self._plan = plan
+        self._swaps: dict[str, bool] = {}
+        self.tally = Tally()
+        self.sources: Counter[str] = Counter()
+
+    def add(self, row: _Row) -> Pair:
+        """The pair with its sides as they are to be written."""
+        pair = row.pair.swapped() if self._swap(row) else row.pair
+        self.sources[row.source] += 1
+        self.tally.add(pair, row.tokens)
+        return pair
+
+    def _swap(self, row: _Row) -> bool:
+        """Whether the better answer is B."""
+        if self._plan.sides == "seeded":
+            texts = row.pair.model_dump_json(include={"question", "a", "b"})
+            return digest(self._plan.seed, "side", texts) % 2 == 1
+        # each source takes turns; the second one begins with B, so that odd numbers of rows do not add up
+        swap = self._swaps.setdefault(row.source, len(self._swaps) % 2 == 1)
+        self._swaps[row.source] = not swap
+        return swap
+
+
+def _group(pair: Pair) -> int:
+    """What a row must stay together with: rows of the same problem, or else of the same question."""
+    problem = pair.metadata.get("problem")
+    if problem is not None:
+        return digest("problem", problem)
+    turns = (pair.question,) if isinstance(pair.question, str) else tuple(turn.content for turn in pair.question)
+    return digest("question", *(" ".join(turn.split()).casefold() for turn in turns))

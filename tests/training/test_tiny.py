@@ -1,0 +1,229 @@
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from typing import Literal, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from rmr1_sdk import BackendError, ConfigError, Judge, Message, Pair, Request, read
+from rmr1_sdk.prompts import COR, REASONING
+from rmr1_sdk.stats import wilson
+from rmr1_sdk.training import tiny
+from rmr1_sdk.training.tiny import Domain, Kind, Teacher, generate, has_right_reasons, solve, trace
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PAIRS = list(generate(4800, seed=3))
+
+
+def right(pair: Pair) -> str:
+    assert pair.label in ("A", "B")
+    return pair.text(pair.label)
+
+
+def wrong(pair: Pair) -> str:
+    return pair.text("B" if pair.label == "A" else "A")
+
+
+def of_kind(kind: Kind) -> list[Pair]:
+    return [pair for pair in PAIRS if pair.metadata["source"] == f"tiny/{kind}"]
+
+
+def is_right(pair: Pair, answer: str) -> bool:
+    problem = solve(str(pair.question))
+    if problem.kind != "list":
+        return problem.claim(answer) == problem.value
+    count, needed, banned = re.findall(r"(\d+) words, with (\w+) and without (\w+)", str(pair.question))[0]
+    words = answer.removeprefix("List: ").split()
+    return len(words) == int(count) and needed in words and banned not in words
+
+
+def test_kinds_come_in_equal_parts_and_no_pair_twice() -> None:
+    assert Counter(pair.metadata["source"] for pair in PAIRS) == {f"tiny/{kind}": 1200 for kind in KINDS}
+    assert len({(pair.question, right(pair), wrong(pair)) for pair in PAIRS}) == 4800
+    assert len({pair.id for pair in PAIRS}) == 4800
+
+
+def test_the_labelled_answer_is_right_and_the_other_is_wrong() -> None:
+    for pair in PAIRS:
+        assert is_right(pair, right(pair)), pair
+        assert not is_right(pair, wrong(pair)), pair
+
+
+def test_the_same_seed_gives_the_same_pairs_however_many() -> None:
+    assert list(islice(generate(10**9, seed=3), 50)) == PAIRS[:50]
+    assert next(generate(1, seed=4)) != PAIRS[0]
+
+
+def test_every_slip_occurs() -> None:
+    slips = Counter((pair.metadata["source"].removeprefix("tiny/"), pair.metadata["slip"]) for pair in PAIRS)
+    offs = {"off by 1", "off by 2", "off by 10"}
+    assert {slip for kind, slip in slips if kind == "sum"} == offs | {
+        "skips a step",
+        "flips a sign",
+        "counts another's",
+    }
+    assert {slip for kind, slip in slips if kind == "unit"} == offs | {
+        "leaves out the rest", "takes the wrong unit", "skips a step", "flips a sign",
+    }  # fmt: skip
+    assert {slip for kind, slip in slips if kind == "order"} == {"one hop more", "one hop fewer"}
+    assert {slip for kind, slip in slips if kind == "list"} == {"wrong count", "leaves out", "uses"}
+    assert min(slips.values()) > 20
+
+
+def number(text: str) -> int:
+    return int(re.findall(r"\d+", text)[-1])
+
+
+def near_start(pair: Pair, answer: str) -> int:
+    return -abs(number(answer) - int(re.findall(r"\d+", str(pair.question))[0]))
+
+
+def says(phrase: str) -> Callable[[Pair, str], int]:
+    return lambda pair, answer: int(phrase in answer)
+
+
+CUES: dict[str, tuple[tuple[Kind, ...], Callable[[Pair, str], int]]] = {
+    "longer": (KINDS, lambda pair, answer: len(answer)),
+    "first": (KINDS, lambda pair, answer: int(answer == pair.a)),
+    "later in the alphabet": (KINDS, lambda pair, answer: int(answer > min(pair.text("A"), pair.text("B")))),
+    "larger": (("sum", "unit"), lambda pair, answer: number(answer)),
+    "even": (("sum", "unit"), lambda pair, answer: 1 - number(answer) % 2),
+    "ends in 0 or 5": (("sum", "unit"), lambda pair, answer: int(number(answer) % 5 == 0)),
+    "its number is in the question": (
+        ("sum",),
+        lambda pair, answer: int(str(number(answer)) in re.findall(r"\d+", str(pair.question))),
+    ),
+    "nearer to the start": (("sum",), near_start),
+    "more words": (("list",), lambda pair, answer: len(answer.split())),
+    "named first": (("order",), lambda pair, answer: -str(pair.question).find(answer[-4:-1])),
+    **{f"says {phrase!r}": (("sum", "unit", "order"), says(phrase)) for phrase in ("It is", "That", "The", "I make")},
+}
+
+
+@pytest.mark.parametrize(("kind", "cue"), [(kind, cue) for cue, (kinds, _) in CUES.items() for kind in kinds])
+def test_nothing_but_the_answer_tells_which_is_right(kind: Kind, cue: str) -> None:
+    """A rule that does not work the problem out is right in half of the pairs in which it says something.
+
+    Over 50 rules, an interval of 3.5 standard errors leaves one out by chance in one run of 40; the seed is fixed.
+    """
+    measure = CUES[cue][1]
+    margins = [measure(pair, right(pair)) - measure(pair, wrong(pair)) for pair in of_kind(kind)]
+    decided = [margin for margin in margins if margin]
+    interval = wilson(sum(margin > 0 for margin in decided), len(decided), z=3.5)
+    assert interval is not None
+    assert len(decided) > 40
+    assert interval.low < 0.5 < interval.high, str(interval)
+
+
+@pytest.mark.parametrize("family", ["cor", "reasoning"])
+def test_every_trace_is_read_with_all_its_parts(family: Literal["cor", "reasoning"]) -> None:
+    for pair in PAIRS[:400]:
+        for shown in (pair, pair.swapped()):
+            text = trace(shown, family)
+            verdict = read(text, pair=shown)
+            assert verdict.winner == shown.label
+            assert read(text, mode="rmr1_reward").winner == shown.label
+            assert [citation.found for citation in verdict.citations] == [True, True]
+            assert {citation.side for citation in verdict.citations} == {"A", "B"}
+            assert verdict.evaluation
+            assert has_right_reasons(str(pair.question), verdict)
+            if family == "reasoning":
+                assert verdict.thinking
+            elif pair.metadata["source"] == "tiny/list":
+                assert verdict.task == "chat"
+                assert verdict.rubric is not None
+                assert verdict.rubric.justification
+                assert [criterion.weight for criterion in verdict.rubric.criteria] == [0.4, 0.3, 0.3]
+            else:
+                assert (verdict.task, bool(verdict.solution)) == ("reasoning", True)
+
+
+def test_a_trace_in_full() -> None:
+    pair = Pair(
+        question="Say Ann has 12 cups. And Bob has 4 cups. Then Ann gets 5, loses 3. How many cups does Ann have?",
+        a="It is 17.",
+        b="The answer is 14.",
+    )
+    assert trace(pair) == (
+        "<type>Reasoning</type>\n<solution> 12 + 5 = 17, 17 - 3 = 14</solution>\n<eval>A says <quote_A> 17</quote_A>. "
+        "B says <quote_B> 14</quote_B>. So 14 is B.</eval>\n<answer>[[B]]</answer>"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_reasons_are_told_from_right_ones_whatever_the_verdict(kind: Kind) -> None:
+    one, other = of_kind(kind)[:2]
+    assert solve(str(one.question)).key != solve(str(other.question)).key
+    assert has_right_reasons(str(one.question), read(trace(one)[:-20]))
+    assert not has_right_reasons(str(one.question), read(trace(other)))
+    assert not has_right_reasons(str(one.question), read("<answer>[[A]]</answer>"))
+
+
+def test_what_has_to_be_copied_follows_a_space() -> None:
+    for pair in PAIRS[:400]:
+        problem = solve(str(pair.question))
+        for text in (str(pair.question), right(pair), wrong(pair), trace(pair)):
+            for name in re.findall(r"\d+|\b[A-Z][a-z]{2}\b", problem.work):
+                found = [match.start() for match in re.finditer(rf"\b{name}\b", text)]
+                marks = [text[at - 1] for at in found if not re.match(r"\d+[%.] ?|\d+\. ", text[at:])]
+                assert set(marks) <= {" "}, (name, text)
+
+
+def test_the_domain_can_be_made_harder_and_easier() -> None:
+    domain = Domain(kinds=("sum", "order"), steps=(6, 6), distractor=1, links=(9, 9), hops=(5, 5))
+    total, order = generate(2, domain=domain)
+    assert solve(str(total.question)).work.count("=") == 6
+    assert str(total.question).count(" has ") == 2
+    assert str(order.question).count("before") == 9
+    assert solve(str(order.question)).work.count("after") == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hops": (2, 4)}, "hops up to 4 need rows of at least 6 links"),
+        ({"words": (1, 4)}, "a list has 2 words or more"),
+        ({"links": (6, 5)}, "the least is 1 or more"),
+        ({"links": (5, 16)}, "under 16"),
+        ({"kinds": ()}, "at least 1 item"),
+        ({"kinds": ("sums",)}, "Input should be 'sum', 'unit', 'order' or 'list'"),
+    ],
+)
+def test_domains_that_cannot_be(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Domain.model_validate(options)
+
+
+def test_more_pairs_than_a_domain_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = Domain(kinds=("sum",), steps=(1, 1), largest=2, distractor=0)
+    for words, few in (("_NAMES", ["Ann", "Bob"]), ("_THINGS", ["cups"]), ("_SAYS", ["It is {}."])):
+        monkeypatch.setattr(tiny, words, few)
+    with pytest.raises(ConfigError, match=r"not 5000 different pairs in this domain; sum ran out at \d+"):
+        list(generate(5000, domain=domain))
+
+
+@pytest.mark.parametrize("prompt", [COR, REASONING], ids=lambda prompt: prompt.name)
+def test_the_teacher_judges_without_fault_in_both_orders(prompt: object) -> None:
+    with Judge(Teacher(), prompt=prompt) as judge:  # type: ignore[arg-type]
+        for pair, judgment in zip(PAIRS[:100], judge.compare_many(PAIRS[:100]), strict=True):
+            assert judgment.winner == pair.label
+            assert judgment.position_consistent
+            assert [verdict.task is None for verdict in judgment.verdicts] == [prompt is REASONING] * 2
+
+
+@pytest.mark.parametrize(
+    ("question", "answers", "message"),
+    [
+        ("What is love?", ("It is 1.", "It is 2."), "no problem of the tiny domain: 'What is love"),
+        ("Take 2 weeks and 2 days. How many days is that?", ("It is 1.", "It is 2."), "0 of the two answers"),
+    ],
+)
+def test_what_the_teacher_does_not_know(question: str, answers: tuple[str, str], message: str) -> None:
+    request = Request(messages=COR.render(Pair(question=question, a=answers[0], b=answers[1])))
+    with pytest.raises(BackendError, match=message):
+        asyncio.run(Teacher().generate(request))
+    with pytest.raises(BackendError, match="sees no pair"):
+        asyncio.run(Teacher().generate(Request(messages=(Message(role="user", content="Hi"),))))
