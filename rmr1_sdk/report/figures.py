@@ -143,7 +143,8 @@ def _graded(judged: Judged, run: Run) -> list[Graded]:
 def _figures(judged: Judged, run: Run, labelled: Sequence[Judgment]) -> RunFigures:
     graded = _graded(judged, run)
     estimator = Estimator()
-    curve = risk_coverage(*confidences(graded))
+    said = confidences(graded)
+    curve = risk_coverage([one.sure for one in said], [one.right for one in said])
     scores = judged.benchmark.score(labelled, judged.profile) if judged.benchmark and labelled else run.scores
     judgments = list(run.judgments.values())
     known = [judgment.position_consistent for judgment in judgments if judgment.position_consistent is not None]

@@ -168,7 +168,8 @@ def _calibration(run: RunFigures) -> list[Element] | None:
     if not found:
         return None
     loss = "infinite" if found.log_loss is None else f"{found.log_loss:.3f} nats"
-    return _value(f"{found.ece:.1%}", f"Brier {found.brier:.3f}, log loss {loss}, n {found.n:,}")
+    about = f"up to {found.ece_by_chance:.1%} by chance; Brier {found.brier.value:.3f}, log loss {loss}, n {found.n:,}"
+    return _value(f"{found.ece:.1%}", about)
 
 
 def _tokens(run: RunFigures) -> list[Element] | None:
