@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from rmr1_sdk.benchmarks import Comparison, Rate, Scores
+from rmr1_sdk.benchmarks import Comparison, Rate, Scores, departures
 from rmr1_sdk.benchmarks.figures import Estimator, Graded, grade, rate
 from rmr1_sdk.benchmarks.scores import confidences
 from rmr1_sdk.report.runs import Judged, Run
@@ -145,7 +145,6 @@ def _figures(judged: Judged, run: Run, labelled: Sequence[Judgment]) -> RunFigur
     estimator = Estimator()
     said = confidences(graded)
     curve = risk_coverage([one.sure for one in said], [one.right for one in said])
-    scores = judged.benchmark.score(labelled, judged.profile) if judged.benchmark and labelled else run.scores
     judgments = list(run.judgments.values())
     known = [judgment.position_consistent for judgment in judgments if judgment.position_consistent is not None]
     quotes = [
@@ -159,7 +158,7 @@ def _figures(judged: Judged, run: Run, labelled: Sequence[Judgment]) -> RunFigur
         name=run.name,
         asked=_asked(run.record),
         outcomes=_outcomes(judgments, list(states(judged, run).values())),
-        scores=scores,
+        scores=_scores(judged, run, labelled),
         consistent=_share("both orders agree", known),
         quotes=_share("quotes found", quotes),
         length=_by_length(graded, estimator),
@@ -169,6 +168,15 @@ def _figures(judged: Judged, run: Run, labelled: Sequence[Judgment]) -> RunFigur
         seconds=sum(judgment.latency_s for judgment in judgments),
         missing=run.missing,
     )
+
+
+def _scores(judged: Judged, run: Run, labelled: Sequence[Judgment]) -> Scores | None:
+    """The scores, with a note of whatever was not asked as the profile asks."""
+    if judged.benchmark is None or not labelled:
+        return run.scores
+    scores = judged.benchmark.score(labelled, judged.profile)
+    otherwise = departures(run.record, judged.benchmark.protocol(judged.profile)) if run.record else ()
+    return scores.model_copy(update={"notes": (*scores.notes, *(f"{run.name}: {text}" for text in otherwise))})
 
 
 def _outcomes(judgments: Sequence[Judgment], found: Sequence[State]) -> Outcomes:

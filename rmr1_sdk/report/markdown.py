@@ -49,7 +49,10 @@ def _summary(runs: Sequence[RunFigures]) -> Iterator[list[str]]:
     yield ["both orders agree", *(_score(run.consistent) for run in runs)]
     yield ["quotes found", *(_score(run.quotes) for run in runs)]
     found = [run.scores.calibration if run.scores else None for run in runs]
-    yield ["calibration error (ECE)", *("–" if one is None else f"{one.ece:.1%} (up to {one.ece_by_chance:.1%} by chance)" for one in found)]
+    yield [
+        "calibration error (ECE)",
+        *("–" if one is None else f"{one.ece:.1%} (up to {one.ece_by_chance:.1%} by chance)" for one in found),
+    ]
     yield ["Brier score", *("–" if one is None else f"{one.brier.value:.3f}" for one in found)]
     yield ["tokens written a pair", *(f"{run.usage.completion_tokens / run.outcomes.judged:,.0f}" for run in runs)]
 

@@ -18,6 +18,7 @@ from rmr1_sdk.types import Judgment, Pair
 
 __all__ = ["Judged", "Run", "read_runs"]
 
+_JUDGMENTS = "judgments.jsonl"  # what `rmr1 bench` calls them
 _NO_PAIRS = "no questions, no answers, and nothing about right and wrong but what scores.json says"
 
 
@@ -104,15 +105,15 @@ def read_runs(paths: Sequence[str | Path], data: str | Path | None = None) -> Ju
 
 
 def _judgments_file(path: Path) -> Path:
-    file = path / "judgments.jsonl" if path.is_dir() else path
+    file = path / _JUDGMENTS if path.is_dir() else path
     if not file.is_file():
-        what = "no judgments.jsonl in this folder" if path.is_dir() else "no such file or folder"
+        what = f"no {_JUDGMENTS} in this folder" if path.is_dir() else "no such file or folder"
         raise ConfigError(f"{path}: {what}; a run is the folder of `rmr1 bench --out`, or a file of `rmr1 judge --out`")
     return file
 
 
 def _record(file: Path) -> dict[str, Any]:
-    """The `run.json` beside it; nothing where there is none."""
+    """The `run.json` beside it; nothing where there is none, or it is that of other judgments."""
     path = file.parent / "run.json"
     if not path.exists():
         return {}
@@ -122,7 +123,7 @@ def _record(file: Path) -> dict[str, Any]:
         raise DataError(f"not a record of a run ({error})", path=path) from error
     if not isinstance(found, dict):
         raise DataError("not a record of a run", path=path)
-    return found
+    return {} if "benchmark" in found and file.name != _JUDGMENTS else found
 
 
 def _pairs(record: Mapping[str, Any], data: str | Path | None) -> tuple[list[Pair], Benchmark | None, tuple[str, ...]]:
