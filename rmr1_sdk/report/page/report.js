@@ -234,6 +234,7 @@ addEventListener("resize", draw);
 
 const title = el("h2", { id: "sheet-title" });
 const subset = el("span", { class: "task" });
+const became = el("span"); // of the one run there is; several have it on their tabs
 const place = el("span", { class: "place" });
 const back = button("Previous", "back", () => open(active - 1));
 const on = button("Next", "on", () => open(active + 1));
@@ -242,7 +243,7 @@ const body = el("div");
 const sheet = el(
   "dialog",
   { class: "sheet", "aria-labelledby": "sheet-title" },
-  el("header", {}, title, subset, place, back, on, close),
+  el("header", {}, title, subset, became, place, back, on, close),
   body,
 );
 let chosenRun = 0;
@@ -261,6 +262,7 @@ async function open(at) {
   if (row !== shown[active]) return; // gone on meanwhile
   title.textContent = row.id;
   subset.textContent = row.subset;
+  if (index.runs.length === 1) became.replaceChildren(sign(row.cells[0], 0));
   place.textContent = `${number(at + 1)} of ${number(shown.length)}`;
   back.setAttribute("aria-disabled", at === 0);
   on.setAttribute("aria-disabled", at === shown.length - 1);
