@@ -126,10 +126,14 @@ def test_a_real_model_conforms_and_judges_the_same_over_a_server(gguf: Path, rmr
     there = connect(f"llama_cpp:{gguf}", n_ctx=2048, n_parallel=4)
     with serving(Judge(there)) as server:
         here = engine_at(server.url)
-        sampling = {"max_tokens": 24}
-        judged = [Judge(engine, sampling=sampling).compare(PAIRS[0]) for engine in (there, here)]
-        assert [v.text for v in judged[0].verdicts] == [v.text for v in judged[1].verdicts]
-        assert judged[0].p_a == pytest.approx(judged[1].p_a, abs=0.05)
+        beside, over = (Judge(engine, orders="given", sampling={"max_tokens": 24}) for engine in (there, here))
+        judgment = beside.compare(PAIRS[0])
+        assert over.compare(PAIRS[0]).verdicts[0].text == judgment.verdicts[0].text
+        assert over.compare(PAIRS[0]).p_a == pytest.approx(judgment.p_a, abs=0.05)
+        *sections, last = over.stream(PAIRS[0])
+        assert len(sections) > 5
+        assert last.judgment
+        assert last.judgment.verdicts[0].text == judgment.verdicts[0].text
         assert here.capabilities == there.capabilities
         command = [*rmr1, "doctor", "--conformance", f"rmr1:{server.url}"]
         said = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)

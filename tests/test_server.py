@@ -321,6 +321,7 @@ CASES: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "a form": (COMPARE, {"data": PAIR}, 422, "invalid_request", "application/json"),
     "a field is missing": (COMPARE, {"json": {"question": "q", "a": "x"}}, 422, "invalid_request", "field b:"),
     "a wrong field": (COMPARE, {"json": PAIR | {"a": 1}}, 422, "invalid_request", "field a"),
+    "a wrong turn": (COMPARE, {"json": PAIR | {"b": [{"role": "user"}]}}, 422, "invalid_request", "field b.0.content:"),
     "an unknown field": (COMPARE, {"json": PAIR | {"votes": 9}}, 422, "invalid_request", "field votes:"),
     "1 MB": (COMPARE, {"json": PAIR | {"a": "x" * 1_000_000}}, 413, "too_large", "1,000,000"),
     "1 MB in chunks": (COMPARE, {"content": iter([b"x" * 100_000] * 11), "headers": JSON}, 413, "too_large", "bytes"),
@@ -705,6 +706,8 @@ def test_the_command_says_where_it_is_and_who_may_come(rmr1: list[str], tmp_path
         assert "planted" not in server.said
     with Command(rmr1, "fake:tests.replies:by_xs", RMR1_SERVER_KEYS="one,two,three") as server:
         assert "(3 keys)" in server.said
+    with Command(rmr1, "fake:tests.replies:by_xs", "--host", "127.0.0.2") as server:
+        assert httpx2.get(f"{server.url}/health").status_code == 200
     with Command(rmr1, "fake:tests.replies:by_xs") as server:
         assert "(no key, so for this machine only)" in server.said
         port = server.url.rpartition(":")[2]

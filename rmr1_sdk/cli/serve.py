@@ -21,7 +21,7 @@ _KEYS = "RMR1_SERVER_KEYS"
 def serve(
     model: Annotated[str, typer.Argument(help='The engine and model, as in "llama_cpp:model.gguf".')],
     host: Annotated[str, typer.Option(help="Where to listen; without a key only on this machine.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 is one that is free.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is one that is free.")] = 8000,
     key_file: Annotated[
         Path | None, typer.Option(help=f"Bearer keys, one a line [default: the ones in ${_KEYS}].")
     ] = None,
@@ -42,7 +42,9 @@ def serve(
     max_answers: Annotated[int, typer.Option(help="Answers a ranking may have.")] = 32,
     max_samples: Annotated[int, typer.Option(help="Samples a reward request may have.")] = 256,
     request_timeout: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 600.0,
-    drain: Annotated[float, typer.Option(help="Seconds that accepted requests have to end after SIGTERM.")] = 30.0,
+    drain: Annotated[
+        float, typer.Option(min=0, help="Seconds that accepted requests have to end after SIGTERM.")
+    ] = 30.0,
     offline: runs.Offline = False,
 ) -> None:
     """Serve a judge over HTTP: comparisons, rankings, rewards, and its engine to other judges."""
@@ -72,7 +74,7 @@ def serve(
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with judge, server.listen(host, port, keyed=bool(keys)) as sock:
         prompt_in_use = judge.prompt.name  # loads the engine; who connects meanwhile waits
-        app = server.create_app(judge, keys=keys, limits=limits, hosts=None if keys else server.LOOPBACK)
+        app = server.create_app(judge, keys=keys, limits=limits, hosts=None if keys else (host, *server.LOOPBACK))
         url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
         who = f"{len(keys)} keys" if keys else "no key, so for this machine only"
         print(f"{judge.backend.model} with the prompt {prompt_in_use} at {url} ({who})", file=sys.stderr, flush=True)

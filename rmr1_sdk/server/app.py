@@ -207,7 +207,9 @@ class _Service:
         app.get("/metrics", response_class=PlainTextResponse)(self.metrics)
         app.get("/v1/model", responses={503: {"model": problems.ErrorBody}})(self.model)  # brings it into the schema
         app.post("/v1/compare")(self.compare)
-        stream = app.post("/v1/compare/stream", response_class=Events, status_code=200, responses=_data(Section))
+        stream = app.post(
+            "/v1/compare/stream", response_class=Events, status_code=200, responses={200: {"model": Section}}
+        )
         stream(self.stream)
         app.post("/v1/rank")(self.rank)
         app.post("/v1/grade")(self.grade)
@@ -283,8 +285,3 @@ class _Service:
         time_s = min(_REWARD_S, 0.9 * self._limits.request_s)
         values, failed = await reward_samples(judge, samples.query, samples.prompts, samples.labels, time_s=time_s)
         return Rewards(rewards=values, scores=values, extra_logs={"judge_failed": failed})
-
-
-def _data(kind: type[Value]) -> dict[int | str, dict[str, Any]]:
-    """How OpenAPI is told what the data of a stream is."""
-    return {200: {"model": kind}}

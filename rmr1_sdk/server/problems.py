@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from starlette.responses import JSONResponse
 
 from rmr1_sdk.errors import BackendError, BudgetExceeded, ConfigError, GradingFailed, JudgmentFailed, StoreError
+from rmr1_sdk.pairs import fault
 from rmr1_sdk.types import Value
 
 __all__ = [
@@ -114,11 +115,9 @@ def too_large(what: str, limit: int) -> Problem:
 
 def of_body(errors: Sequence[Any]) -> Problem:
     """What pydantic says of a body: 400 where it is no JSON, else 422 with the field."""
-    # of the alternatives that a field may be, the one that came furthest
-    first = max((e for e in errors if e["loc"][:2] == errors[0]["loc"][:2]), key=lambda e: len(e["loc"]))
-    if first["type"] == "json_invalid":
-        return Problem(400, "invalid_json", f"the body is no JSON: {first.get('ctx', {}).get('error', first['msg'])}")
-    if first["loc"] == ("body",):
-        return Problem(422, "invalid_request", f"the body: {first['msg']}; send JSON as application/json")
-    field = ".".join(str(part) for part in first["loc"][1:])
-    return Problem(422, "invalid_request", f"field {field}: {first['msg']}")
+    if errors[0]["type"] == "json_invalid":
+        return Problem(400, "invalid_json", f"the body is no JSON: {errors[0]['ctx']['error']}")
+    if errors[0]["loc"] == ("body",):
+        return Problem(422, "invalid_request", f"the body: {errors[0]['msg']}; send JSON as application/json")
+    first = fault([(error["loc"][1:], error["type"], error["msg"]) for error in errors])  # all begin with "body"
+    return Problem(422, "invalid_request", f"field {first.field}: {first.message}")
