@@ -1,8 +1,9 @@
 """How long a report takes, and how large it is: a run of RewardBench's size, and 20,000 judgments.
 
-`python perf/report.py` makes a file of RewardBench's published size and schema, with texts of our own; runs `rmr1 bench`
-over FakeBackend, in both orders and with a store, and `rmr1 report` of it, as one would in a shell; and makes a report of
-20,000 judgments whose texts are about as long as those of a real judge. It fails where the first takes more than 15 s.
+`python perf/report.py` makes a file of RewardBench's published size and schema, with texts of our own; runs
+`rmr1 bench` over FakeBackend, in both orders and with a store, and `rmr1 report` of it, as one would in a shell; and
+makes a report of 20,000 judgments whose texts are about as long as those of a real judge. It fails where the first
+takes more than 15 s.
 """
 
 import random
@@ -55,8 +56,8 @@ def main() -> None:
         print(f"2,985 pairs of RewardBench in both orders, with store, scores and report: {seconds:.1f} s")
         print(f"its report: {megabytes:.1f} MB")
         draw = random.Random(0)
-        texts = {"question": prose(draw, 60), "a": prose(draw, 150), "b": prose(draw, 150)}
-        pairs = [Pair(id=str(n), label="A", **{k: f"{n} {v}" for k, v in texts.items()}) for n in range(PAIRS)]
+        texts = [(str(n), prose(draw, 60), prose(draw, 150), prose(draw, 150)) for n in range(PAIRS)]
+        pairs = [Pair(id=name, question=question, a=a, b=b, label="A") for name, question, a, b in texts]
         rows, out = folder / "pairs.jsonl", folder / "said.jsonl"
         rows.write_text("".join(pair.model_dump_json() + "\n" for pair in pairs))
         with out.open("w") as file:

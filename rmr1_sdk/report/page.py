@@ -22,7 +22,6 @@ from rmr1_sdk.stats import Interval
 __all__ = ["as_page"]
 
 _PAGE = Path(__file__).parent / "page"
-_COLOURS = 6
 _MODULE = re.compile(r'^import .* from "\./judgment\.js";\n|^export ', re.MULTILINE)
 """What makes two modules one, when one follows the other."""
 
@@ -84,7 +83,9 @@ def _sections(report: Report) -> Iterator[Element]:
         if run.scores and run.scores.agreement:
             yield _section(f"Agreement with annotators{_of(run, runs)}", _agreements(run.scores.agreement))
     yield el("section", {"id": "judgments"}, el("h2", {}, "Judgments"), el("noscript", {}, "These need JavaScript."))
-    yield _section("How it was asked", *(_asked(run, number) for number, run in enumerate(runs)))
+    asked = [_asked(run, number) for number, run in enumerate(runs) if run.asked]
+    if asked:
+        yield _section("How it was asked", *asked)
 
 
 def _section(title: str, *children: Child) -> Element:
@@ -97,14 +98,14 @@ def _of(run: RunFigures, runs: Sequence[RunFigures]) -> str:
 
 def _name(run: RunFigures, number: int) -> Element:
     """A run's name behind its colour."""
-    return el("span", {"class": "name"}, el("i", {"class": f"key run-{number % _COLOURS}"}), run.name)
+    return el("span", {"class": "name"}, el("i", {"class": f"key run-{number % plots.COLOURS}"}), run.name)
 
 
 def _header(report: Report) -> Element:
     scores = next((run.scores for run in report.runs if run.scores), None)
     judged = max(run.outcomes.judged for run in report.runs)
     names = [_name(run, number) for number, run in enumerate(report.runs)]
-    about = f"{judged:,} pairs judged"
+    about = f"{judged:,} {'pair' if judged == 1 else 'pairs'} judged"
     lines: list[Child] = [el("p", {"class": "runs"}, *names, el("span", {}, about))]
     if scores:
         lines.append(el("p", {}, f"Profile {scores.profile}: {scores.protocol}."))
@@ -202,8 +203,8 @@ def _table(heads: Iterable[Child], rows: Iterable[Sequence[Child]], kind: str = 
     )
 
 
-def _interval(rate: Rate | None) -> Interval | None:
-    return None if rate is None else Interval(rate.value, rate.low, rate.high)
+def _interval(rate: Rate) -> Interval:
+    return Interval(rate.value, rate.low, rate.high)
 
 
 def _score(rate: Rate | None) -> Element:
@@ -217,38 +218,38 @@ def _scale(low: float, high: float) -> Element:
     return el("span", {"class": "scale-ends"}, el("span", {}, f"{low:.0%}"), el("span", {}, f"{high:.0%}"))
 
 
-def _rates_table(title: str, runs: Sequence[Sequence[Rate]], more: Sequence[str] = ()) -> Element:
-    """A row for each name: a whisker and a score for each run. With one run also `more`, by the figure's own fields."""
-    names = dict.fromkeys(rate.name for rates in runs for rate in rates)
-    found = {name: [next((rate for rate in rates if rate.name == name), None) for rates in runs] for name in names}
-    there = [interval for rates in found.values() for rate in rates if (interval := _interval(rate))]
-    low, high = plots.spread(there)
-    scores = [""] if len(runs) == 1 else [el("i", {"class": f"key run-{n % _COLOURS}"}) for n in range(len(runs))]
-    heads: list[Child] = [title, _scale(low, high), *scores, *(more if len(runs) == 1 else ())]
+def _rates_table(runs: Sequence[RunFigures], rates: Sequence[Sequence[Rate]], more: Sequence[str] = ()) -> Element:
+    """A row for each name of a rate: a whisker and a score for each run, and of one run alone `more` of its figures."""
+    names = dict.fromkeys(rate.name for of_run in rates for rate in of_run)
+    found = {name: [next((rate for rate in of_run if rate.name == name), None) for of_run in rates] for name in names}
+    low, high = plots.spread([_interval(rate) for of_run in rates for rate in of_run])
+    several = len(runs) > 1
+    heads = [_name(run, number) if several else None for number, run in enumerate(runs)]
     rows: Iterable[Sequence[Child]] = (
         [
             name,
-            plots.whiskers([_interval(rate) for rate in rates], low, high),
-            *map(_score, rates),
-            *(_more(rates[0], field) for field in (more if len(runs) == 1 else ())),
+            plots.whiskers([None if rate is None else _interval(rate) for rate in of_name], low, high),
+            *map(_score, of_name),
+            *(_of_figure(of_name[0], field) for field in more if not several),
         ]
-        for name, rates in found.items()
+        for name, of_name in found.items()
     )
-    return _table(heads, rows, "rates" if len(runs) == 1 else "rates several")
+    fields = () if several else more
+    return _table([None, _scale(low, high), *heads, *fields], rows, "rates several" if several else "rates")
 
 
-def _more(rate: Rate | None, field: str) -> str:
-    if rate is None:
+def _of_figure(figure: Rate | None, field: str) -> str:
+    if not isinstance(figure, Figure):
         return "–"
-    if field == "n" or not isinstance(rate, Figure):
-        return f"{rate.n:,}"
-    value = {"read": rate.coverage, "strict": rate.strict, "of those read": rate.covered_accuracy}[field]
+    if field == "n":
+        return f"{figure.n:,}"
+    value = {"read": figure.coverage, "strict": figure.strict, "of those read": figure.covered_accuracy}[field]
     return "–" if value is None else f"{value:.1%}"
 
 
 def _figures(runs: Sequence[RunFigures]) -> Element:
     figures = [run.scores.figures if run.scores else () for run in runs]
-    return _rates_table("", figures, ("read", "strict", "of those read", "n"))
+    return _rates_table(runs, figures, ("read", "strict", "of those read", "n"))
 
 
 def _compared(comparison: Comparison) -> Iterator[Element]:
@@ -301,10 +302,10 @@ def _plots(runs: Sequence[RunFigures]) -> Iterator[Element]:
     scores = [run.scores for run in runs]
     position = [one.position if one else () for one in scores]
     if any(position):
-        yield _plot("Position", "Its verdicts in both orders.", _rates_table("", position), "wide")
+        yield _plot("Position", "Its verdicts in both orders.", _rates_table(runs, position), "wide")
     if any(run.length for run in runs):
         text = "Right verdicts by how long the better answer is beside the other."
-        yield _plot("Length", text, _rates_table("", [run.length for run in runs]), "wide")
+        yield _plot("Length", text, _rates_table(runs, [run.length for run in runs]), "wide")
     bins = [one.calibration.reliability if one and one.calibration else () for one in scores]
     if any(bins):
         text = "How often it is right, by the probability that it gives. On the dashed line it knows what it knows."
@@ -312,22 +313,23 @@ def _plots(runs: Sequence[RunFigures]) -> Iterator[Element]:
     if any(run.risk_coverage for run in runs):
         text = "Accuracy over the pairs that it is surest of, from a few of them to all."
         yield _plot("Risk and coverage", text, plots.coverages([run.risk_coverage for run in runs]))
-    budgets = [(one.judged, one.budget) for one in scores if one and one.budget]
+    budgets = [(one.judged, one.budget) if one else (1, ()) for one in scores]
     if any(len(curve) > 1 for _, curve in budgets):
         text = "Right verdicts of all pairs, had every reading had to end within so many tokens."
         yield _plot("Token budget", text, plots.budgets(budgets))
-    costs = [
-        plots.Cost(run.name, run.usage.completion_tokens / run.outcomes.judged, run.scores.figures[0])
-        for run in runs
-        if run.scores
-    ]
-    if len(costs) > 1:
+    costs = [_cost(run) for run in runs]
+    if len([cost for cost in costs if cost]) > 1:
         yield _plot("Cost and score", "What a run scores, by the tokens that it writes a pair.", plots.costs(costs))
     for number, run in enumerate(runs):
         if run.styles:
             text = "Right verdicts by the style of the better answer (rows) and of the other: the deeper, the more."
-            drawn = [plots.style_matrix(matrix, number % _COLOURS) for matrix in run.styles]
+            drawn = [plots.style_matrix(matrix, number) for matrix in run.styles]
             yield _plot(f"Styles{_of(run, runs)}", text, el("div", {"class": "matrices"}, *drawn), "full")
+
+
+def _cost(run: RunFigures) -> plots.Cost | None:
+    tokens = run.usage.completion_tokens / run.outcomes.judged
+    return plots.Cost(run.name, tokens, run.scores.figures[0]) if run.scores else None
 
 
 def _plot(title: str, text: str, drawn: Element, width: str | None = None) -> Element:

@@ -10,6 +10,7 @@ from rmr1_sdk.report.figures import StyleMatrix
 from rmr1_sdk.stats import Bin, CoveragePoint, Interval
 
 __all__ = [
+    "COLOURS",
     "Cost",
     "budgets",
     "costs",
@@ -21,6 +22,8 @@ __all__ = [
     "whiskers",
 ]
 
+COLOURS = 6
+"""Runs that have a colour of their own; the next begin with the first again."""
 _WIDTH, _HEIGHT = 380, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 44
 _ROW = 14
@@ -83,12 +86,17 @@ class _Frame:
     def curve(self, series: int, points: Sequence[tuple[float, float]]) -> Element:
         """A line through points."""
         places = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
-        return el("polyline", {"class": f"curve run-{series}", "points": places})
+        return el("polyline", {"class": f"curve {_run(series)}", "points": places})
 
     def dot(self, series: int, x: float, y: float, says: str, radius: float = 4.0) -> Element:
         """A dot; `says` is shown where the pointer rests on it."""
-        place = {"class": f"dot run-{series}", "cx": self.x(x), "cy": self.y(y), "r": radius}
+        place = {"class": f"dot {_run(series)}", "cx": self.x(x), "cy": self.y(y), "r": radius}
         return el("circle", place, el("title", {}, says))
+
+
+def _run(series: int) -> str:
+    """The class of a run's colour."""
+    return f"run-{series % COLOURS}"
 
 
 def _line(kind: str, x1: float | str, y1: float | str, x2: float | str, y2: float | str) -> Element:
@@ -115,8 +123,8 @@ def whiskers(rates: Sequence[Interval | None], low: float, high: float, middle: 
     for series, rate in enumerate(rates):
         if rate is not None:
             y = 5 + _ROW * series + _ROW / 2
-            marks.append(_line(f"span run-{series}", across(rate.low), f"{y:g}", across(rate.high), f"{y:g}"))
-            marks.append(el("circle", {"class": f"dot run-{series}", "cx": across(rate.share), "cy": y, "r": 4}))
+            marks.append(_line(f"span {_run(series)}", across(rate.low), f"{y:g}", across(rate.high), f"{y:g}"))
+            marks.append(el("circle", {"class": f"dot {_run(series)}", "cx": across(rate.share), "cy": y, "r": 4}))
     says = ", ".join(str(rate) for rate in rates if rate)
     shape = {"class": "whiskers", "role": "img", "aria-label": says, "height": 10 + _ROW * len(rates)}
     return el("svg", shape, *marks)
@@ -192,17 +200,18 @@ class Cost:
     score: Rate
 
 
-def costs(runs: Sequence[Cost]) -> Element:
-    """The first figure of each run against the tokens that it wrote a pair."""
-    most = max(run.tokens for run in runs) or 1.0
+def costs(runs: Sequence[Cost | None]) -> Element:
+    """The first figure of each run against the tokens that it wrote a pair; None where it has none."""
+    there = [(series, run) for series, run in enumerate(runs) if run]
+    most = max(run.tokens for _, run in there) or 1.0
     step = _round_step(most)
     ticks = [(n * step, f"{n * step:,.0f}") for n in range(int(most / step) + 2)]
-    values = [value for run in runs for value in (run.score.low, run.score.high)]
+    values = [end for _, run in there for end in (run.score.low, run.score.high)]
     frame = _Frame(_Axis("tokens written a pair", 0.0, ticks[-1][0], ticks), _zoomed("", values))
     marks = []
-    for series, run in enumerate(runs):
+    for series, run in there:
         x, says = frame.x(run.tokens), f"{run.name}: {run.score}, {run.tokens:,.0f} tokens a pair"
-        marks.append(_line(f"span run-{series}", x, frame.y(run.score.low), x, frame.y(run.score.high)))
+        marks.append(_line(f"span {_run(series)}", x, frame.y(run.score.low), x, frame.y(run.score.high)))
         marks.append(frame.dot(series, run.tokens, run.score.value, says, 5))
     return frame.plot("What each run scores by the tokens that it writes", marks)
 
@@ -222,7 +231,7 @@ def style_matrix(matrix: StyleMatrix, series: int) -> Element:
         depth = f"{0.05 + 0.5 * max(0.0, (cell.value - 0.4) / 0.6):.3f}"
         box = {"x": x, "y": y, "width": size - 2, "height": size - 2, "rx": 4, "fill-opacity": depth}
         says = f"better {styles[cell.chosen]}, other {styles[cell.rejected]}: {cell.value:.1%} of {cell.n:,}"
-        cells.append(el("rect", {"class": f"cell run-{series}", **box}, el("title", {}, says)))
+        cells.append(el("rect", {"class": f"cell {_run(series)}", **box}, el("title", {}, says)))
         cells.append(_words(x + size / 2 - 1, y + size / 2 + 4, f"{cell.value:.0%}", "middle", "number"))
     names = [_words(left - 8, top + size * n + size / 2 + 4, style, "end") for n, style in enumerate(styles)]
     names += [_words(left + size * n + size / 2, top - 8, style, "middle") for n, style in enumerate(styles)]

@@ -202,9 +202,9 @@ const rowHeight = () => Number(getComputedStyle(list).getPropertyValue("--row"))
 
 function draw() {
   const height = rowHeight();
+  canvas.style.height = `${shown.length * height}px`;
   const first = Math.max(0, Math.floor(list.scrollTop / height) - SPARE);
   const last = Math.min(shown.length, Math.ceil((list.scrollTop + list.clientHeight) / height) + SPARE);
-  canvas.style.height = `${shown.length * height}px`;
   canvas.replaceChildren(...Array.from({ length: last - first }, (_, i) => rowElement(first + i, height)));
   list.setAttribute("aria-activedescendant", shown.length ? `row-${active}` : "");
 }
