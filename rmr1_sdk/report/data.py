@@ -21,7 +21,7 @@ _SNIPPET = 200
 
 
 def index(judged: Judged) -> str:
-    """What a row of the list shows: {"runs", "block", "labels", "rows": [[id, subset, label, beginning, cells], ...]}.
+    """What a row of the list shows: {"runs", "block", "rows": [[id, subset, label, beginning, cells], ...]}.
 
     A row has a cell for each run, null where it did not judge the pair, else [state, winner, p_a, consistent, forced].
     """
@@ -55,7 +55,7 @@ def _cell(state: str, judgment: Judgment) -> list[Any]:
 
 
 def blocks(judged: Judged) -> Iterator[str]:
-    """The texts of BLOCK rows after another: [[pair or null, [judgment or null of each run]], ...]."""
+    """The texts of BLOCK rows after BLOCK rows: [[pair or null, [judgment or null of each run]], ...]."""
     pairs = {pair.id: pair for pair in judged.pairs}
     names = judged.ids
     for start in range(0, len(names), BLOCK):
