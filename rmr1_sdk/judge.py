@@ -159,6 +159,38 @@ class Judge:
         self.store = Store(store) if isinstance(store, str | Path) else store
         self._session = PerProcess(_Session)
 
+    def like(
+        self,
+        *,
+        prompt: Prompt | None = None,
+        orders: Orders | None = None,
+        votes: int | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        on_failure: Literal["value", "raise"] | None = None,
+    ) -> "Judge":
+        """A judge like this one, but for what is given. It shares engine and store, which stay this one's to close.
+
+        `sampling` replaces single fields. With `votes`, exactly so many readings per order are taken. A limit of tokens
+        holds for each judge by itself. Raises ConfigError as the constructor does.
+        """
+        return Judge(
+            self.backend,
+            prompt=prompt or self._prompt,
+            orders=orders or self._orders,
+            votes=self._votes if votes is None else votes,
+            max_votes=self._max_votes if votes is None else None,
+            risk=self._risk,
+            sampling=self._sampling.model_dump(exclude_unset=True) | dict(sampling or {}),
+            store=self.store,
+            max_concurrency=self._max_concurrency,
+            max_tokens_total=self._max_tokens_total,
+            timeout_s=self._timeout_s,
+            force_verdict=self._force_verdict,
+            ask_again=self._ask_again,
+            on_failure=on_failure or self._on_failure,
+            seed=self._seed,
+        )
+
     # --- comparing -----------------------------------------------------------------------------
 
     @overload

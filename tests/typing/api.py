@@ -27,6 +27,7 @@ from rmr1_sdk import (
     read,
 )
 from rmr1_sdk.benchmarks import Scores, judge_options, load, read_results
+from rmr1_sdk.benchmarks.audit import Audit, audit
 from rmr1_sdk.rewards import RewardMetrics, openrlhf, preference_reward, trl, verdict_reward, verl
 from rmr1_sdk.server import Limits, create_app, listen, run
 
@@ -44,6 +45,12 @@ def builds() -> None:
     Judge("m", force_verdict=False, ask_again=False)
     Judge("m", orders="neither")  # type: ignore[arg-type]
     Judge("m", "cor")  # type: ignore[call-arg]  # options are named
+
+
+def varies(judge: Judge) -> None:
+    assert_type(judge.like(orders="given", votes=4, sampling={"temperature": 1.0}), Judge)
+    assert_type(audit(judge, pairs(), only=["position"]), Audit)
+    judge.like(orders="neither")  # type: ignore[arg-type]
 
 
 def pairs() -> list[Pair]:
