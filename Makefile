@@ -45,6 +45,7 @@ perf: $(VENV)/.llama-cpp
 	$(BIN)/python perf/reading.py
 	$(BIN)/python perf/voting.py
 	$(BIN)/python perf/bench.py
+	$(BIN)/python perf/report.py
 
 clean:
 	rm -rf $(VENV) $(EVALS) out site

@@ -1,7 +1,7 @@
 """What a judge comes to: figures, the two orders, calibration, agreement with annotators, token budgets."""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from rmr1_sdk import voting
 from rmr1_sdk.benchmarks.figures import Estimator, Figure, Graded, Rate, rate
@@ -28,6 +28,7 @@ __all__ = [
     "agreements",
     "budget_curve",
     "calibration",
+    "confidences",
     "two_orders",
 ]
 
@@ -164,21 +165,15 @@ def two_orders(graded: Sequence[Graded], estimator: Estimator) -> tuple[Rate, ..
 
 def calibration(graded: Sequence[Graded], estimator: Estimator) -> CalibrationFigures | None:
     """What the probabilities are worth; None without any."""
-    sides = [
-        (one.pair, one.judgment.p_a)
-        for one in graded
-        if one.judgment.p_a is not None and _tells_probability(one) and one.pair.label in ("A", "B")
-    ]
-    sure = [max(p, 1 - p) for _, p in sides]
-    right = [(p >= 0.5) == (pair.label == "A") for pair, p in sides]
-    missed = [(pair, (p - (pair.label == "A")) ** 2) for pair, p in sides]
-    brier = rate("Brier", missed, estimator)
+    said = confidences(graded)
+    brier = rate("Brier", [(pair, (sure - right) ** 2) for pair, sure, right in said], estimator)
     if brier is None:
         return None
+    sure, right = [one.sure for one in said], [one.right for one in said]
     curve = risk_coverage(sure, right)
     loss = log_loss(sure, right)
     return CalibrationFigures(
-        n=len(sides),
+        n=len(said),
         brier=brier,
         log_loss=None if loss == float("inf") else loss,
         ece=ece(sure, right),
@@ -186,6 +181,23 @@ def calibration(graded: Sequence[Graded], estimator: Estimator) -> CalibrationFi
         reliability=tuple(reliability(sure, right)),
         risk_coverage=tuple(next(point for point in curve if point.coverage >= share) for share in COVERAGES),
     )
+
+
+class Confidence(NamedTuple):
+    """How probable a judge finds the side that it finds better, and whether that side is the label."""
+
+    pair: Pair
+    sure: float
+    right: bool
+
+
+def confidences(graded: Sequence[Graded]) -> list[Confidence]:
+    """Those of the pairs with a side as label and a probability that tells something."""
+    return [
+        Confidence(one.pair, max(p, 1 - p), (p >= 0.5) == (one.pair.label == "A"))
+        for one in graded
+        if (p := one.judgment.p_a) is not None and _tells_probability(one) and one.pair.label in ("A", "B")
+    ]
 
 
 def _tells_probability(one: Graded) -> bool:

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from rmr1_sdk.cli import audit, bench, judge, machine, prompts, rank, serve, store, train
+from rmr1_sdk.cli import audit, bench, judge, machine, prompts, rank, report, serve, store, train
 from rmr1_sdk.errors import ConfigError, RMR1Error
 
 __all__ = ["app", "main"]
@@ -23,6 +23,7 @@ app.command("judge")(judge.judge)
 app.command("rank")(rank.rank)
 app.command("serve")(serve.serve)
 app.command("bench")(bench.bench)
+app.command("report")(report.report)
 app.command("audit")(audit.audit)
 app.command("models")(machine.models)
 app.command("doctor")(machine.doctor)

@@ -10,7 +10,7 @@ import typer
 
 from rmr1_sdk import benchmarks
 from rmr1_sdk.backends import connect
-from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Protocol, Scores, judge_options
+from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Scores, departures, judge_options
 from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.judge import Judge
@@ -150,24 +150,8 @@ def _run(
 def _score(benchmark: Benchmark, judged: _Judged, profile: Profile) -> Scores:
     """The scores, with a note of whatever was not asked as the profile asks."""
     scores = benchmark.score(judged.judgments, profile)
-    departures = _departures(judged.record, benchmark.protocol(profile))
-    return scores.model_copy(update={"notes": (*scores.notes, *(f"{scores.model}: {text}" for text in departures))})
-
-
-def _departures(record: dict[str, Any], protocol: Protocol) -> Iterator[str]:
-    if not record:
-        yield "judged by others; of this profile is the scoring alone"
-        return
-    wanted: dict[str, Any] = {"orders": protocol.orders, "votes": 1}
-    asked = {name: record.get(name) for name in wanted}
-    sampling = {"temperature": 0.0} if protocol.sampling is None else protocol.sampling.model_dump(exclude_unset=True)
-    wanted |= sampling
-    asked |= {name: record.get("sampling", {}).get(name) for name in sampling}
-    for name, value in wanted.items():
-        if (was := json.dumps(asked[name])) != (should := json.dumps(value)):
-            yield f"asked with {name} {was}, where the profile has {should}"
-    if protocol.published_prompt and record.get("neutralise"):
-        yield f"asked with prompt {record.get('prompt')!r}, where the profile has the published one as it is"
+    said = departures(judged.record, benchmark.protocol(profile))
+    return scores.model_copy(update={"notes": (*scores.notes, *(f"{scores.model}: {text}" for text in said))})
 
 
 def _report(scores: Sequence[Scores], comparisons: Sequence[Comparison], out: Path | None) -> None:

@@ -151,10 +151,14 @@ def judge(
         timeout_s=timeout,
         seed=seed,
     )
-    asked = {"orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed}
+    asked: dict[str, Any] = {
+        "orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed,
+    }  # fmt: skip
+    if file:
+        asked |= {"data": str(file.resolve()), "fields": runs.mapping(field, Pair)}
     started = time.monotonic()
     if ray and out:
-        asked |= {"fields": field, "limit": limit, "block_size": block_size}
+        asked |= {"limit": limit, "block_size": block_size}
         pool = Pool(
             ray, make, partial(runs.record, asked=asked, data=data), replicas=replicas, cpus=cpus, gpus=gpus,
             environment={"HF_HUB_OFFLINE": "1"} if offline else {},

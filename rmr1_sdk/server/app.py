@@ -17,7 +17,7 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HTTPRequest
 
-from rmr1_sdk import __version__
+from rmr1_sdk import __version__, web
 from rmr1_sdk.backends.rmr1 import About
 from rmr1_sdk.errors import RMR1Error
 from rmr1_sdk.ranking import Aggregate
@@ -120,7 +120,7 @@ async def _told(request: HTTPRequest, error: Exception) -> Response:
 def _add_page(app: FastAPI) -> list[str]:
     """Serve the page at / and what belongs to it beside it; their paths."""
     paths = []
-    for file in sorted(_PAGE.glob("*")):
+    for file in sorted([*_PAGE.glob("*"), *web.FOLDER.glob("*")]):
         if file.suffix not in (".html", ".css", ".js", ".svg"):
             continue
         path = "/" if file.name == "index.html" else f"/{file.name}"

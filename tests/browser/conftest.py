@@ -108,14 +108,14 @@ def watched(
 
 
 @pytest.fixture
-def keep() -> Callable[["Page", str], None]:
-    """Writes a picture of the whole page to $SCREENSHOTS, or to out/screenshots."""
+def keep() -> Callable[..., None]:
+    """Writes a picture to $SCREENSHOTS, or to out/screenshots: of the whole page, or of what is in view."""
     folder = Path(os.environ.get("SCREENSHOTS") or ROOT / "out" / "screenshots")
     folder.mkdir(parents=True, exist_ok=True)
 
-    def kept(page: "Page", name: str) -> None:
+    def kept(page: "Page", name: str, *, whole: bool = True) -> None:
         page.evaluate("scrollTo(0, 0)")
         page.wait_for_timeout(600)  # until the bars stand still
-        page.screenshot(path=folder / f"{name}.png", full_page=True)
+        page.screenshot(path=folder / f"{name}.png", full_page=whole)
 
     return kept

@@ -134,7 +134,7 @@ def test_quotes_are_shown_where_they_come_from(visit: Visit) -> None:
     for shown in ("AB", "BA"):  # the sides are the caller's in both orders
         quotes = part(order(page, shown), "eval").locator(".quote")
         assert texts(quotes.locator(".from")) == ["in A", "in B", "not in B"]
-        assert quotes.nth(2).locator("use[href='#icon-no']").count() == 1
+        assert quotes.nth(2).locator("[data-icon='no']").count() == 1
     quote = part(order(page, "BA"), "eval").get_by_role("link", name="It mirrors the sea")
     quote.click()
     assert page.locator("mark:target").text_content() == "It mirrors the sea"
@@ -188,7 +188,7 @@ def test_an_unreadable_verdict_is_no_tie(visit: Visit, keep: Keep) -> None:
     found = compare(page)
     keep(page, "unreadable")
     assert found.get_by_role("heading").text_content() == "No verdict"
-    assert found.locator("use").first.get_attribute("href") == "#icon-unreadable"
+    assert found.locator(".icon").first.get_attribute("data-icon") == "unreadable"
     assert found.locator(".reason").text_content() == "There is no finished answer after the evaluation. no_answer"
     assert found.get_by_role("meter").count() == 0
     assert (
@@ -203,7 +203,7 @@ def test_orders_that_disagree_are_a_tie(visit: Visit, keep: Keep) -> None:
     found = compare(page)
     keep(page, "tie")
     assert found.get_by_role("heading").text_content() == "Tie"
-    assert found.locator("use").first.get_attribute("href") == "#icon-tie"
+    assert found.locator(".icon").first.get_attribute("data-icon") == "tie"
     assert found.locator(".reason").text_content() == "The two orders disagree."
     assert float(str(found.get_by_role("meter").get_attribute("aria-valuenow"))) == 0.5
     assert texts(found.locator(".order-votes")) == ["A shown firstA", "B shown firstB"]
