@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from rmr1_sdk import Request
@@ -35,8 +36,10 @@ def write_pairs(path: Path, count: int) -> None:
 
 def done(out: Path) -> int:
     """How many judgments are written, as a file that grows or as shards."""
-    files = out.glob("part-*.jsonl") if out.is_dir() else [Path(f"{out}.part"), out]
-    return sum(path.read_bytes().count(b"\n") for path in files if path.exists())
+    files = list(out.glob("part-*.jsonl")) if out.is_dir() else [out if out.exists() else Path(f"{out}.part")]
+    with suppress(FileNotFoundError):  # not begun, or renamed just now
+        return sum(path.read_bytes().count(b"\n") for path in files)
+    return 0
 
 
 def rate(pairs: Path, count: int, *options: object) -> float:
