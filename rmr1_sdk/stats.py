@@ -1,14 +1,35 @@
 """Figures with their uncertainty. Pure functions, no dependencies."""
 
-from collections.abc import Sequence
+import random
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import groupby
 from math import comb, log, sqrt
 from typing import NamedTuple
 
-__all__ = ["Interval", "brier", "log_loss", "mcnemar", "wilson"]
+__all__ = [
+    "DRAWS",
+    "Bin",
+    "CoveragePoint",
+    "Interval",
+    "bootstrap",
+    "brier",
+    "cohen_kappa",
+    "ece",
+    "log_loss",
+    "mcnemar",
+    "percentiles",
+    "reliability",
+    "risk_coverage",
+    "wilson",
+]
+
+DRAWS = 2000
+"""Resamples of a bootstrap: the ends of a 95% interval are then known to about a thirtieth of its width."""
 
 
 class Interval(NamedTuple):
-    """A share and its bounds, all in 0..1."""
+    """A share, or a difference of shares, and its bounds: 0 to 1, of a difference -1 to 1."""
 
     share: float
     low: float
@@ -18,7 +39,7 @@ class Interval(NamedTuple):
         return f"{self.share:.1%} [{self.low:.1%}, {self.high:.1%}]"
 
 
-def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> Interval | None:
+def wilson(successes: float, trials: int, z: float = 1.959963984540054) -> Interval | None:
     """A proportion with its Wilson score interval (Wilson 1927), by default at 95%. None without trials.
 
     >>> str(wilson(348, 419))
@@ -35,6 +56,32 @@ def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> Interva
     return Interval(p, max(0.0, centre - half), min(1.0, centre + half))
 
 
+def bootstrap(clusters: Sequence[tuple[float, float]], *, draws: int = DRAWS, seed: int = 0) -> list[float]:
+    """What a mean comes to in `draws` resamples of whole clusters (Efron 1979), as many as there are.
+
+    A cluster is what shares a prompt: the sum of its values and of their weights. The mean of a resample is the one
+    sum over the other. The same seed draws the same clusters of as many: the differences of two such lists, of two
+    judges over the same clusters in the same order, are a paired bootstrap.
+
+    >>> min(bootstrap([(1.0, 1.0), (2.0, 4.0)], draws=100))
+    0.5
+    """
+    generator = random.Random(seed)  # noqa: S311  # no secret
+    values, weights = ([cluster[n] for cluster in clusters] for n in (0, 1))
+    means = []
+    for _ in range(draws):
+        drawn = generator.choices(range(len(clusters)), k=len(clusters))
+        means.append(sum(map(values.__getitem__, drawn)) / sum(map(weights.__getitem__, drawn)))
+    return means
+
+
+def percentiles(share: float, draws: Sequence[float], level: float = 0.95) -> Interval:
+    """A figure with the interval that holds the middle `level` of its resamples."""
+    ordered = sorted(draws)
+    outside = round(len(ordered) * (1 - level) / 2)
+    return Interval(share, ordered[outside], ordered[-1 - outside])
+
+
 def mcnemar(gained: int, lost: int) -> float:
     """How probable a change at least this lopsided is where there is none: McNemar's test, exact and two-sided.
 
@@ -45,6 +92,23 @@ def mcnemar(gained: int, lost: int) -> float:
     """
     both = gained + lost
     return min(1.0, sum(comb(both, n) for n in range(min(gained, lost) + 1)) / 2 ** (both - 1)) if both else 1.0
+
+
+def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float | None:
+    """How far two annotators agree beyond chance (Cohen 1960): 1 always, 0 as often as by chance, below 0 less.
+
+    None where there are no items, and where both gave every item the same one label: chance alone agrees there.
+
+    >>> cohen_kappa("AABB", "AABA")
+    0.5
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} labels; both annotators label the same items")
+    n = len(first)
+    seen = sum(one == other for one, other in zip(first, second, strict=True))
+    of_first, of_second = Counter(first), Counter(second)
+    by_chance = sum(of_first[label] * of_second[label] for label in of_first)
+    return None if by_chance == n * n else (n * seen - by_chance) / (n * n - by_chance)
 
 
 def log_loss(probabilities: Sequence[float], outcomes: Sequence[bool]) -> float:
@@ -69,6 +133,76 @@ def brier(probabilities: Sequence[float], outcomes: Sequence[bool]) -> float:
     """
     missed = [(p - happened) ** 2 for p, happened in zip(probabilities, outcomes, strict=True)]
     return sum(missed) / _count(missed)
+
+
+class Bin(NamedTuple):
+    """A bar of a reliability diagram: what was claimed on average, and how often it happened."""
+
+    n: int
+    probability: float
+    frequency: float
+
+
+def reliability(probabilities: Sequence[float], outcomes: Sequence[bool], bins: int = 10) -> list[Bin]:
+    """Bins of about equal mass, from the least probable up.
+
+    Equal probabilities are never parted, so that the order of the items does not matter: where many are equal there
+    are fewer bins.
+
+    >>> reliability([0.2, 0.2, 0.9, 0.7], [False, True, True, True], bins=2)
+    [Bin(n=2, probability=0.2, frequency=0.5), Bin(n=2, probability=0.8, frequency=1.0)]
+    """
+    ordered = sorted(zip(probabilities, outcomes, strict=True))
+    held: list[tuple[float, bool]] = []
+    made: list[Bin] = []
+    done = 0
+    for _, alike in groupby(ordered, key=lambda item: item[0]):
+        held += alike
+        if (done + len(held)) * bins >= len(ordered) * (len(made) + 1):
+            done += len(held)
+            made.append(Bin(len(held), sum(p for p, _ in held) / len(held), sum(hit for _, hit in held) / len(held)))
+            held = []
+    return made
+
+
+def ece(probabilities: Sequence[float], outcomes: Sequence[bool], bins: int = 10) -> float:
+    """The expected calibration error: how far claim and frequency are apart, over the bins of `reliability`.
+
+    Raises ValueError without outcomes.
+
+    >>> round(ece([0.9, 0.9], [True, False]), 9)
+    0.4
+    """
+    table = reliability(probabilities, outcomes, bins)
+    return sum(row.n * abs(row.probability - row.frequency) for row in table) / _count(probabilities)
+
+
+class CoveragePoint(NamedTuple):
+    """The accuracy over the share of items that a judge is surest of, down to a confidence."""
+
+    coverage: float
+    accuracy: float
+    confidence: float
+
+
+def risk_coverage(confidences: Sequence[float], right: Sequence[bool]) -> list[CoveragePoint]:
+    """How accurate a judge is on the items it is surest of, from the surest to all (El-Yaniv and Wiener 2010).
+
+    One point for each different confidence. The risk is 1 less the accuracy.
+
+    >>> [point.accuracy for point in risk_coverage([0.9, 0.6, 0.8], [True, False, True])]
+    [1.0, 1.0, 0.6666666666666666]
+    """
+    return list(_coverage(sorted(zip(confidences, right, strict=True), reverse=True)))
+
+
+def _coverage(ordered: Sequence[tuple[float, bool]]) -> Iterator[CoveragePoint]:
+    taken = hits = 0
+    for confidence, alike in groupby(ordered, key=lambda item: item[0]):
+        for _, hit in alike:
+            taken += 1
+            hits += hit
+        yield CoveragePoint(taken / len(ordered), hits / taken, confidence)
 
 
 def _count(values: Sequence[float]) -> int:
