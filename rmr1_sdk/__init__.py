@@ -7,6 +7,7 @@ from rmr1_sdk.errors import (
     BudgetExceeded,
     ConfigError,
     DataError,
+    GradingFailed,
     JudgeUnavailable,
     JudgmentFailed,
     MissingExtraError,
@@ -14,12 +15,16 @@ from rmr1_sdk.errors import (
     StoreError,
 )
 from rmr1_sdk.types import (
+    Answered,
     Citation,
     Comparison,
     Completion,
     Criterion,
     Failure,
+    Grade,
     Judgment,
+    Mark,
+    Marking,
     Message,
     Pair,
     Ranking,
@@ -56,6 +61,7 @@ _LATE = {
 }
 
 __all__ = [
+    "Answered",
     "Backend",
     "BackendError",
     "BudgetExceeded",
@@ -69,10 +75,14 @@ __all__ = [
     "DataError",
     "Failure",
     "FakeBackend",
+    "Grade",
+    "GradingFailed",
     "Judge",
     "JudgeUnavailable",
     "Judgment",
     "JudgmentFailed",
+    "Mark",
+    "Marking",
     "Message",
     "MissingExtraError",
     "Pair",

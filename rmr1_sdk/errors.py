@@ -8,6 +8,7 @@ RMR1Error
 ├── BackendError           the engine failed; not the fault of one request
 ├── BudgetExceeded         max_tokens_total is spent; what was done is in the store
 ├── JudgmentFailed         nothing was readable, and on_failure="raise"
+├── GradingFailed          no rubric could be read; or no grade, and on_failure="raise"
 └── JudgeUnavailable       so many judgments of a training step failed that its rewards mean nothing
 """
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rmr1_sdk.types import Judgment
+    from rmr1_sdk.types import Grade, Judgment
 
 
 class RMR1Error(Exception):
@@ -73,6 +74,18 @@ class JudgmentFailed(RMR1Error):
 
     def __reduce__(self) -> tuple[type[JudgmentFailed], tuple[Judgment]]:
         return type(self), (self.judgment,)
+
+
+class GradingFailed(RMR1Error):
+    """No rubric, or no grade, could be read. `grade` holds what was seen."""
+
+    def __init__(self, grade: Grade) -> None:
+        what = "no grade" if grade.rubric else "no rubric"
+        super().__init__(f"{what}: {grade.failure.message}" if grade.failure else what)
+        self.grade = grade
+
+    def __reduce__(self) -> tuple[type[GradingFailed], tuple[Grade]]:
+        return type(self), (self.grade,)
 
 
 class JudgeUnavailable(RMR1Error):

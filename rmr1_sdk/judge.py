@@ -25,16 +25,21 @@ from pydantic import ValidationError
 
 from rmr1_sdk import prompts, ranking
 from rmr1_sdk.backends import Backend, connect
-from rmr1_sdk.errors import BudgetExceeded, ConfigError, JudgmentFailed
+from rmr1_sdk.errors import BudgetExceeded, ConfigError, GradingFailed, JudgmentFailed
+from rmr1_sdk.grading import Grading
 from rmr1_sdk.loop import PerProcess, await_, submit, wait
+from rmr1_sdk.parsing import MOST_CRITERIA
 from rmr1_sdk.policy import Ask, Orders, Policy
 from rmr1_sdk.prompts import Prompt
-from rmr1_sdk.rounds import drive, tasks
+from rmr1_sdk.prompts.pointwise import Pointwise, Topic
+from rmr1_sdk.rounds import Memo, drive, tasks
 from rmr1_sdk.store import Store
 from rmr1_sdk.streaming import Listener, Stream
 from rmr1_sdk.types import (
+    Answered,
     Completion,
     ConversationLike,
+    Grade,
     Judgment,
     Method,
     Pair,
@@ -48,6 +53,8 @@ from rmr1_sdk.types import (
 __all__ = ["Judge", "Orders"]
 
 T = TypeVar("T")
+_RUBRICS = 4096
+"""How many rubrics a judge keeps."""
 
 
 class _Session:
@@ -59,6 +66,7 @@ class _Session:
         self.requests = asyncio.Semaphore()
         self.streaming = False
         self.spent = 0
+        self.rubrics: Memo[Topic, Rubric] = Memo(_RUBRICS)
         self.starting = asyncio.Lock()
 
 
@@ -94,6 +102,7 @@ class Judge:
             BudgetExceeded is raised. What comes from the store costs nothing.
         timeout_s: seconds per comparison, counted from when its work starts.
         force_verdict: make the model name a side when it did not come to a verdict by itself.
+        ask_again: ask once more, with another seed, where there is still no verdict.
         on_failure: what to do when nothing was readable: return the judgment, or raise JudgmentFailed.
         seed: all randomness follows from it.
 
@@ -116,6 +125,7 @@ class Judge:
         max_tokens_total: int | None = None,
         timeout_s: float | None = None,
         force_verdict: bool = True,
+        ask_again: bool = True,
         on_failure: Literal["value", "raise"] = "value",
         seed: int = 0,
     ) -> None:
@@ -140,6 +150,7 @@ class Judge:
         self._max_tokens_total = max_tokens_total
         self._timeout_s = timeout_s
         self._force_verdict = force_verdict
+        self._ask_again = ask_again
         self._on_failure = on_failure
         self._seed = seed
         self._owns_backend = isinstance(backend, str)
@@ -343,6 +354,116 @@ class Judge:
 
         return await drive(contest.flow(), duels)
 
+    # --- grading -------------------------------------------------------------------------------
+
+    def rubric(
+        self, question: ConversationLike, *, principles: str | None = None, reference: str | None = None
+    ) -> Rubric:
+        """What a good answer to a question is measured by, as the judge sees it.
+
+        The same arguments give the same rubric without another call, for as long as the judge lives; with a
+        store, for longer. It can be edited and saved, and given to `grade`, to `rank` and to a Pair.
+
+        Args:
+            question: text or a conversation.
+            principles: what the criteria must put into practice, in your own words.
+            reference: a known good answer.
+
+        Raises GradingFailed where the judge wrote none.
+        """
+        return wait(submit(self._rubric(_topic(question, principles, reference))))
+
+    async def arubric(
+        self, question: ConversationLike, *, principles: str | None = None, reference: str | None = None
+    ) -> Rubric:
+        """`rubric`, awaited; cancelling the task stops the work."""
+        return await await_(submit(self._rubric(_topic(question, principles, reference))))
+
+    def grade(
+        self,
+        question: ConversationLike,
+        answer: ConversationLike,
+        *,
+        rubric: Rubric | str | None = None,
+        reference: str | None = None,
+    ) -> Grade:
+        """How good one answer is, 0 to 1, by marks for each criterion of a rubric.
+
+        Takes `votes` readings. Comparing two answers is the more reliable judgment where there are two.
+
+        Args:
+            question: text or a conversation.
+            answer: text or a conversation.
+            rubric: what to mark by. Text is principles: the judge writes a rubric by them first, and without
+                either it writes one by the question alone; see `rubric`.
+            reference: a known good answer, shown to the judge.
+
+        A grade that could not be read has `score=None`, or with `on_failure="raise"` raises GradingFailed.
+        Raises ConfigError for a rubric without criteria.
+        """
+        return wait(submit(self._grade(_answered(question, answer, rubric, reference))))
+
+    async def agrade(
+        self,
+        question: ConversationLike,
+        answer: ConversationLike,
+        *,
+        rubric: Rubric | str | None = None,
+        reference: str | None = None,
+    ) -> Grade:
+        """`grade`, awaited; cancelling the task stops the work."""
+        return await await_(submit(self._grade(_answered(question, answer, rubric, reference))))
+
+    async def _rubric(self, topic: Topic) -> Rubric:
+        session, policy = await self._start()
+        async with session.comparisons:
+            written = await self._written(topic, self._grading(policy), self._work(session))
+        if written.rubric is None:
+            raise GradingFailed(written)
+        return written.rubric
+
+    async def _grade(self, answered: Answered) -> Grade:
+        session, policy = await self._start()
+        grading, work = self._grading(policy), self._work(session)
+        async with session.comparisons:
+            if isinstance(answered.rubric, Rubric):
+                grade = await drive(grading.grade(answered, answered.rubric), partial(self._round, work=work))
+            else:
+                topic = Topic(answered.question, answered.rubric, answered.reference)
+                grade = await self._written(topic, grading, work)
+                if grade.rubric:
+                    marked = await drive(grading.grade(answered, grade.rubric), partial(self._round, work=work))
+                    cost = {"usage": grade.usage + marked.usage, "latency_s": grade.latency_s + marked.latency_s}
+                    grade = marked.model_copy(update=cost)
+        if grade.score is None and self._on_failure == "raise":
+            raise GradingFailed(grade)
+        return grade
+
+    async def _written(self, topic: Topic, grading: Grading, work: _Work) -> Grade:
+        """The rubric of a topic, written when it is first asked for; what was kept has cost nothing."""
+        kept = work.session.rubrics
+        async with kept.turn(topic):
+            if rubric := kept.get(topic):
+                return Grade(rubric=rubric)
+            written = await drive(grading.rubric(topic), partial(self._round, work=work))
+            if written.rubric:
+                kept.put(topic, written.rubric)
+            return written
+
+    def _grading(self, policy: Policy) -> Grading:
+        """Grading with what the judge was built with; a text ends by its own stop strings, unless some were given."""
+        stop = self._sampling.stop if "stop" in self._sampling.model_fields_set else ()
+        return Grading(
+            prompt=Pointwise(thinks=policy.prompt.family == "reasoning"),
+            model=policy.model,
+            sampling=policy.sampling.model_copy(update={"stop": stop}),
+            votes=self._votes,
+            can_choose=policy.can_choose,
+            force_verdict=policy.force_verdict,
+            ask_again=policy.ask_again,
+            seed=policy.seed,
+        )
+
     # --- the driver ----------------------------------------------------------------------------
 
     async def _start(self) -> tuple[_Session, Policy]:
@@ -378,6 +499,7 @@ class Judge:
             risk=self._risk,
             can_choose=capabilities.choices and capabilities.prefix,
             force_verdict=self._force_verdict,
+            ask_again=self._ask_again,
             seed=self._seed,
         )
 
@@ -391,15 +513,17 @@ class Judge:
     async def _judge(self, pair: Pair, stream: Stream | None = None) -> Judgment:
         session, policy = await self._start()
         async with session.comparisons:
-            judgment = await drive(policy.flow(pair), partial(self._round, work=self._work(session, policy, stream)))
+            listen = None
+            if stream:
+                listen = partial(Listener, stream.put, thinking=policy.prompt.family == "reasoning")
+            work = self._work(session, listen)
+            judgment = await drive(policy.flow(pair), partial(self._round, work=work))
         if judgment.winner is None and self._on_failure == "raise":
             raise JudgmentFailed(judgment)
         return judgment
 
-    def _work(self, session: _Session, policy: Policy, stream: Stream | None = None) -> _Work:
-        deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
-        thinking = policy.prompt.family == "reasoning"
-        return _Work(session, deadline, partial(Listener, stream.put, thinking=thinking) if stream else None)
+    def _work(self, session: _Session, listen: Callable[[Ask], Listener] | None = None) -> _Work:
+        return _Work(session, None if self._timeout_s is None else time.monotonic() + self._timeout_s, listen)
 
     async def _round(self, asks: Sequence[Ask], work: _Work) -> list[Completion | None]:
         """The completions of a round, None where time ran out. The first error cancels the others."""
@@ -484,6 +608,19 @@ def _pair(question: Pair | ConversationLike, a: ConversationLike | None, b: Conv
     if a is None or b is None:
         raise TypeError("compare takes a question and two answers, or a Pair")
     return Pair(question=question, a=a, b=b)
+
+
+def _topic(question: ConversationLike, principles: str | None, reference: str | None) -> Topic:
+    asked = Answered(question=question, answer="")  # checks the question
+    return Topic(asked.question, principles, reference)
+
+
+def _answered(
+    question: ConversationLike, answer: ConversationLike, rubric: Rubric | str | None, reference: str | None
+) -> Answered:
+    if isinstance(rubric, Rubric) and not 0 < len(rubric.criteria) <= MOST_CRITERIA:
+        raise ConfigError(f"a rubric has 1 to {MOST_CRITERIA} criteria, not {len(rubric.criteria)}")
+    return Answered(question=question, answer=answer, rubric=rubric, reference=reference)
 
 
 def _check(name: str, value: str, allowed: Sequence[str]) -> None:

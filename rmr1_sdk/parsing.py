@@ -4,7 +4,7 @@ Every pattern here is bounded and every scan is one pass, so reading takes time 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from rmr1_sdk.types import (
@@ -13,6 +13,7 @@ from rmr1_sdk.types import (
     Criterion,
     Failure,
     FailureKind,
+    Mark,
     Pair,
     Rubric,
     SectionName,
@@ -22,7 +23,24 @@ from rmr1_sdk.types import (
     Verdict,
 )
 
-__all__ = ["Mode", "Piece", "Splitter", "force_prefix", "neutralise", "read", "unreadable", "verdict_prefix"]
+__all__ = [
+    "MOST_CRITERIA",
+    "POINTS",
+    "Mode",
+    "Piece",
+    "Splitter",
+    "failure",
+    "force_prefix",
+    "neutralise",
+    "points_prefix",
+    "read",
+    "read_marks",
+    "read_rubric",
+    "share_of_points",
+    "thinking",
+    "unreadable",
+    "verdict_prefix",
+]
 
 Mode = Literal["robust", "rmr1_reward", "rmr1_eval", "rewardbench"]
 
@@ -40,7 +58,7 @@ _CITING = ("quote_a", "summary_a", "quote_b", "summary_b")
 _NAMES = (*_OPENING, "justify", *_CITING, "think")
 _TAG_REST = rf"\s{{0,8}}/?\s{{0,8}}(?:{'|'.join(_NAMES)})\s{{0,8}}>"
 _TAG = re.compile(rf"<{_TAG_REST}", re.IGNORECASE)
-_TAG_BEGUN = re.compile(r"<\s{0,8}/?\s{0,8}([a-z_]{0,9})\s{0,8}", re.IGNORECASE)
+_TAG_BEGUN = re.compile(r"<\s{0,8}/?\s{0,8}([a-z_]{0,9})\d{0,2}\s{0,8}", re.IGNORECASE)
 
 _FAILURES: dict[FailureKind, str] = {
     "empty": "The judge wrote nothing.",
@@ -90,8 +108,7 @@ def read(text: str, *, mode: Mode = "robust", pair: Pair | None = None, shown: S
         shown: the order in which the model saw the pair.
     """
     tags = _tags(text)
-    body = max((tag.end for tag in tags if tag.name == "think" and tag.closes), default=0)
-    thinks_on = any(tag.name == "think" and not tag.closes and tag.start >= body for tag in tags)
+    body, thinks_on = _thought(tags)
     named = _BY_MODE[mode](text, tags, thinks_on)
     inside = [tag for tag in tags if tag.start >= body and tag.name != "think"] if not thinks_on else []
     winner = named if named in ("A", "B") else None
@@ -101,9 +118,12 @@ def read(text: str, *, mode: Mode = "robust", pair: Pair | None = None, shown: S
         rubric=_rubric(text, inside),
         solution=_prose(text, inside, "solution"),
         evaluation=_prose(text, inside, "eval"),
-        citations=tuple(_citations(text, inside, pair, shown)),
+        citations=tuple(
+            citation.model_copy(update={"side": _unshown(citation.side, shown)})
+            for citation in _citations(text, inside, _finders(pair, shown))
+        ),
         thinking=_thinking(text, tags, body, thinks_on),
-        failure=None if winner else Failure(kind=named, message=_FAILURES[named]),  # type: ignore[arg-type,index]
+        failure=None if named in ("A", "B") else failure(named),  # type: ignore[arg-type]
         shown=shown,
         text=text,
     )
@@ -111,7 +131,12 @@ def read(text: str, *, mode: Mode = "robust", pair: Pair | None = None, shown: S
 
 def unreadable(kind: FailureKind, verdict: Verdict) -> Verdict:
     """The same reading with another reason why it names nobody."""
-    return verdict.model_copy(update={"winner": None, "failure": Failure(kind=kind, message=_FAILURES[kind])})
+    return verdict.model_copy(update={"winner": None, "failure": failure(kind)})
+
+
+def failure(kind: FailureKind) -> Failure:
+    """The failure of this kind, in words."""
+    return Failure(kind=kind, message=_FAILURES[kind])
 
 
 def _unshown(side: Side, shown: Shown) -> Side:
@@ -127,6 +152,12 @@ def _tags(text: str) -> list[_Tag]:
         inner = match.group()[1:-1].strip()
         found.append(_Tag(inner.lstrip("/").strip().lower(), inner.startswith("/"), match.start(), match.end()))
     return found
+
+
+def _thought(tags: Sequence[_Tag]) -> tuple[int, bool]:
+    """Where the last thought ends, and whether there is one that does not."""
+    body = max((tag.end for tag in tags if tag.name == "think" and tag.closes), default=0)
+    return body, any(tag.name == "think" and not tag.closes and tag.start >= body for tag in tags)
 
 
 def _answers(text: str, tags: Sequence[_Tag]) -> list[_Answer]:
@@ -225,14 +256,19 @@ def force_prefix(text: str, *, thinking: bool = False) -> str:
     in_thought = "think" in _open_names(text, tags, thinking)  # an answer there is closed off with it
     if answer and not in_thought:
         text, tags = text[: answer.start], [tag for tag in tags if tag.start < answer.start]
-    return text.rstrip() + "".join(f"\n</{name}>" for name in _open_names(text, tags, thinking)) + "\n\n<answer>[["
+    return f"{_closed(text, tags, thinking)}\n\n<answer>[["
+
+
+def _closed(text: str, tags: Sequence[_Tag], thinking: bool) -> str:
+    """The text with everything closed that is open at its end."""
+    return text.rstrip() + "".join(f"\n</{name}>" for name in _open_names(text, tags, thinking))
 
 
 def _without_tag_begun(text: str) -> str:
     """The text without a tag of ours that its end cut off."""
     at = text.rfind("<", max(0, len(text) - 40))
     begun = _TAG_BEGUN.fullmatch(text, at) if at >= 0 else None
-    cut = begun and any(name.startswith(begun.group(1).lower()) for name in _NAMES)
+    cut = begun and any(name.startswith(begun.group(1).lower()) for name in (*_NAMES, "points_"))
     return text[:at] if cut else text
 
 
@@ -291,8 +327,19 @@ def _prose(text: str, tags: Sequence[_Tag], name: str) -> str | None:
     span = _section(tags, name, len(text))
     if span is None:
         return None
-    quoted = _QUOTE_CLOSES.sub("”", _QUOTE_OPENS.sub("“", span.of(text)))
-    return _TAG.sub("", quoted).strip() or None
+    return _without_tags(span.of(text)) or None
+
+
+def _without_tags(text: str) -> str:
+    """The text as prose: quotes in quotation marks, no tags."""
+    quoted = _QUOTE_CLOSES.sub("”", _QUOTE_OPENS.sub("“", text))
+    return _TAG.sub("", quoted).strip()
+
+
+def thinking(text: str) -> str | None:
+    """What a completion thinks before it comes to its point; None where it does not."""
+    tags = _tags(text)
+    return _thinking(text, tags, *_thought(tags))
 
 
 def _thinking(text: str, tags: Sequence[_Tag], body: int, thinks_on: bool) -> str | None:
@@ -593,6 +640,132 @@ def _weight(head: str) -> tuple[float | None, str]:
     return None, head
 
 
+def read_rubric(text: str) -> Rubric | FailureKind:
+    """The rubric that a completion consists of, or why there is none with criteria. Never raises on any text."""
+    if why := _unstarted(text):
+        return why
+    tags = _tags(text)
+    body, _ = _thought(tags)
+    rubric = _rubric(text, [tag for tag in tags if tag.start >= body])
+    return rubric if rubric and rubric.criteria else "no_answer"
+
+
+def _unstarted(text: str) -> FailureKind | None:
+    """Why nothing can be read of a text that has not come to its point."""
+    if not text.strip():
+        return "empty"
+    return "unclosed_thinking" if _thought(_tags(text))[1] else None
+
+
+# --- marks -----------------------------------------------------------------------------------------
+
+POINTS = (1, 2, 3, 4, 5)
+"""What a criterion is marked with."""
+MOST_CRITERIA = 99
+"""The number of a criterion has two digits at most."""
+_POINTS = re.compile(
+    r"<\s{0,8}points_(\d{1,2})\s{0,8}>([^<]{0,64})<\s{0,8}/\s{0,8}points_\d{1,2}\s{0,8}>", re.IGNORECASE
+)
+_POINTS_BEGUN = re.compile(r"<\s{0,8}points_\d{1,2}\s{0,8}>[^<]{0,64}\Z", re.IGNORECASE)
+_OF_FIVE = re.compile(
+    r"([1-5](?:\.\d{1,6})?)\s{0,4}(?:(?:/|out of|of)\s{0,4}5(?:\.0)?)?\s{0,4}(?:points?)?", re.IGNORECASE
+)
+
+
+_NO_MARK: dict[FailureKind, str] = {
+    "no_answer": "Criterion {number} has no mark.",
+    "bad_answer": "The mark of criterion {number} is not a number from 1 to 5.",
+    "conflicting_answers": "Criterion {number} has two different marks.",
+}
+
+
+def read_marks(text: str, rubric: Rubric, *, answer: str) -> tuple[Mark, ...]:
+    """The marks of a completion, one for each criterion. Never raises on any text.
+
+    The number in the tag, `<points_2>4</points_2>`, says which criterion it is for, and what stands between it and
+    the mark before are its remarks. Of two different marks for one criterion neither counts.
+
+    Args:
+        text: the whole completion.
+        rubric: what is marked, MOST_CRITERIA at most.
+        answer: where quotes are looked up.
+    """
+    finders: dict[Side, _Finder] = {"A": _Finder(answer)}
+    seen = _marked(text)
+    why = _unstarted(text) or "no_answer"
+    return tuple(
+        _mark(text, criterion, number, seen.get(number, []), finders, why)
+        for number, criterion in enumerate(rubric.criteria, start=1)
+    )
+
+
+def points_prefix(text: str, number: int, *, thinking: bool = False) -> str:
+    """The text up to where it names the points of a criterion; where it names none, led up to that and all closed.
+
+    Args:
+        text: a completion.
+        number: the criterion's, from 1.
+        thinking: whether the text begins inside thinking that its prompt had opened.
+    """
+    if not thinking and (seen := _marked(text).get(number)):
+        return text[: seen[-1].content.start]
+    text = _POINTS_BEGUN.sub("", _without_tag_begun(text))
+    return f"{_closed(text, _tags(text), thinking)}\n<points_{number}>"
+
+
+class _Marked(NamedTuple):
+    remarks: _Span
+    content: _Span
+
+
+def _marked(text: str) -> dict[int, list[_Marked]]:
+    """Where marks stand after the last thought, by the number of their criterion."""
+    begin, thinks_on = _thought(_tags(text))
+    seen: dict[int, list[_Marked]] = {}
+    if thinks_on:
+        return seen
+    for match in _POINTS.finditer(text, begin):
+        marked = _Marked(_Span(begin, match.start()), _Span(*match.span(2)))
+        seen.setdefault(int(match.group(1)), []).append(marked)
+        begin = match.end()
+    return seen
+
+
+def _mark(
+    text: str,
+    criterion: Criterion,
+    number: int,
+    seen: Sequence[_Marked],
+    finders: Mapping[Side, "_Finder"],
+    why: FailureKind,
+) -> Mark:
+    """The mark of one criterion; `why` is the reason where it has none."""
+    given = {_of_five(marked.content.of(text)) for marked in seen}
+    points = given.pop() if len(given) == 1 else "conflicting_answers" if given else why
+    remarks = seen[-1].remarks.of(text) if seen else ""
+    mark = Mark(
+        criterion=criterion,
+        remarks=_without_tags(remarks),
+        citations=tuple(cited for cited in _citations(remarks, _tags(remarks), finders) if cited.side == "A"),
+    )
+    if isinstance(points, float):
+        return mark.model_copy(update={"points": points, "score": share_of_points(points)})
+    message = _NO_MARK.get(points, _FAILURES[points]).format(number=number)
+    return mark.model_copy(update={"failure": Failure(kind=points, message=message)})
+
+
+def share_of_points(points: float) -> float:
+    """Points from 1 to 5 as a score from 0 to 1."""
+    return (points - POINTS[0]) / (POINTS[-1] - POINTS[0])
+
+
+def _of_five(content: str) -> float | FailureKind:
+    """The number that "4", "**4**", "4/5" and the like mean."""
+    match = _OF_FIVE.fullmatch(content.strip(_DRESSING))
+    points = float(match.group(1)) if match else 0.0
+    return points if POINTS[0] <= points <= POINTS[-1] else "bad_answer"
+
+
 # --- quotes ----------------------------------------------------------------------------------------
 
 
@@ -602,8 +775,13 @@ class _Found(NamedTuple):
     end: int | None = None
 
 
-def _citations(text: str, tags: Sequence[_Tag], pair: Pair | None, shown: Shown) -> Iterator[Citation]:
-    finders = {side: _Finder(pair.text(side)) for side in OTHER} if pair else {}
+def _finders(pair: Pair | None, shown: Shown) -> dict[Side, "_Finder"]:
+    """For each side as shown, where its quotes are looked up."""
+    return {side: _Finder(pair.text(_unshown(side, shown))) for side in OTHER} if pair else {}
+
+
+def _citations(text: str, tags: Sequence[_Tag], finders: Mapping[Side, "_Finder"]) -> Iterator[Citation]:
+    """What is cited, in the sides as shown."""
     for i, tag in enumerate(tags):
         if tag.closes or tag.name not in _CITING:
             continue
@@ -611,11 +789,11 @@ def _citations(text: str, tags: Sequence[_Tag], pair: Pair | None, shown: Shown)
         cited = _unwrapped(text[tag.end : end].strip())
         if not cited:
             continue
-        side = _unshown("A" if tag.name.endswith("a") else "B", shown)
+        side: Side = "A" if tag.name.endswith("a") else "B"
         if tag.name.startswith("summary"):
             yield Citation(side=side, kind="summary", text=cited)
             continue
-        seen = finders[side].find(cited) if pair else _Found(None)
+        seen = finders[side].find(cited) if side in finders else _Found(None)
         yield Citation(side=side, kind="quote", text=cited, found=seen.found, start=seen.start, end=seen.end)
 
 
@@ -698,6 +876,7 @@ _HARMFUL = re.compile(
     "|".join(
         (
             rf"<(?={_TAG_REST})",
+            r"<(?=\s{0,8}/?\s{0,8}points_\d{1,2}\s{0,8}>)",
             r"<(?=[|｜][^<>\n]{1,64}[|｜]>)",  # chat templates' own tokens, which would end the turn
             r"<(?=/?(?:start_of_turn|end_of_turn|s|bos|eos)>)",
             r"<(?=<\s{0,4}/?SYS>>)",

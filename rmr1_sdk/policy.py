@@ -1,8 +1,8 @@
 """How a pair is judged: which requests to make, round by round, and what their completions come to. No I/O."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from rmr1_sdk import voting
 from rmr1_sdk.prompts import Prompt
@@ -21,7 +21,7 @@ from rmr1_sdk.types import (
     Verdict,
 )
 
-__all__ = ["REASK_TEMPERATURE", "Ask", "Flow", "Orders", "Policy", "Round", "timed"]
+__all__ = ["REASK_TEMPERATURE", "Ask", "Asking", "Flow", "Orders", "Policy", "Reading", "Round", "timed"]
 
 T = TypeVar("T")
 Orders = Literal["both", "given", "random"]
@@ -46,24 +46,50 @@ None in place of a completion means that the time is over.
 """
 
 
-@dataclass
-class _Reading:
-    """One vote in one order, as far as it has come."""
+R = TypeVar("R", bound="Read")
 
-    shown: Shown
-    vote: int
+
+class Read(Protocol):
+    """What was read of a completion: `failure` says why it is not what was asked for."""
+
+    @property
+    def failure(self) -> Failure | None:
+        """None where it is."""
+
+    def model_copy(self, *, update: dict[str, Any]) -> Self:
+        """The same with other fields."""
+
+
+@dataclass
+class Reading(Generic[R]):
+    """One text that is asked for, as far as it has come.
+
+    `read` makes its value of a completion; `value` is the last one, at first that of no completion. With the
+    seed, `name` and `vote` decide how it is drawn.
+    """
+
+    name: str
     messages: tuple[Message, ...]
+    sampling: Sampling
+    read: Callable[[Completion], R]
+    value: R
+    vote: int = 0
+    shown: Shown = "AB"
     completion: Completion | None = None
-    verdict: Verdict = field(default_factory=Verdict)
     usage: Usage = field(default_factory=Usage)
     out_of_time: bool = False
 
     @property
+    def is_readable(self) -> bool:
+        """Whether it has come to what was asked for."""
+        return self.completion is not None and self.value.failure is None
+
+    @property
     def is_final(self) -> bool:
         """Whether asking again cannot help: it is read, or the request itself was not taken."""
-        if self.verdict.failure is None:
+        if self.value.failure is None:
             return True
-        return self.verdict.failure.kind in ("refused", "prompt_too_long", "timeout")
+        return self.value.failure.kind in ("refused", "prompt_too_long", "timeout")
 
     def take(self, completion: Completion | None) -> Completion | None:
         """Count a completion's tokens. None means that time ran out: nothing more will come."""
@@ -71,69 +97,106 @@ class _Reading:
             self.usage += completion.usage
             return completion
         self.out_of_time = True
-        if not self.verdict.is_readable:
-            failure = Failure(kind="timeout", message="The comparison ran out of time before there was a verdict.")
-            self.verdict = self.verdict.model_copy(update={"failure": failure, "shown": self.shown})
+        if not self.is_readable:
+            failure = Failure(kind="timeout", message="The time was over before there was anything to read.")
+            self.value = self.value.model_copy(update={"failure": failure})
         return None
 
 
-@dataclass(frozen=True)
-class Policy:
-    """How a pair is judged: orders, votes, and what happens when a verdict does not come.
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How texts are asked for, whatever is read in them.
 
     Without I/O: see Flow.
     """
 
-    prompt: Prompt
     model: str
     sampling: Sampling
+    can_choose: bool = False
+    force_verdict: bool = True
+    ask_again: bool = True
+    seed: int = 0
+
+    def ask(self, readings: Sequence[Reading[R]], settle: Callable[[Sequence[Reading[R]], bool], Round]) -> Round:
+        """Ask for these readings, and once more where nothing could be read.
+
+        `settle` asks for what makes a reading sure, and where its second argument is true for what makes the
+        model come to the point.
+        """
+        yield from self._write(readings, attempt=0)
+        yield from settle(readings, self.force_verdict)
+        again = [reading for reading in readings if not reading.is_final]
+        if again and self.ask_again:
+            yield from self._write(again, attempt=1)
+            yield from settle(again, False)
+
+    def _write(self, readings: Sequence[Reading[R]], attempt: int) -> Round:
+        asks = []
+        for reading in readings:
+            update: dict[str, Any] = {"seed": digest(self.seed, reading.name, reading.vote, attempt) % 2**31}
+            if attempt:
+                update["temperature"] = REASK_TEMPERATURE
+            request = Request(messages=reading.messages, sampling=reading.sampling.model_copy(update=update))
+            asks.append(Ask(request, reading.shown, reading.vote, attempt))
+        completions = yield asks
+        for reading, completion in zip(readings, completions, strict=True):
+            reading.completion = reading.take(completion)
+            if completion is not None:
+                reading.value = reading.read(completion)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy(Asking):
+    """How a pair is judged: orders, votes, and what happens when a verdict does not come."""
+
+    prompt: Prompt
     orders: Orders = "both"
     votes: int = 1
     max_votes: int | None = None
     risk: float = 0.05
-    can_choose: bool = False
-    force_verdict: bool = True
-    seed: int = 0
 
     def flow(self, pair: Pair) -> Flow[Judgment]:
         """Yield rounds of requests, be sent their completions, return the judgment."""
         if pair.is_identical:
             return Judgment(winner="tie", p_a=0.5, pair_id=pair.id, model=self.model, prompt=self.prompt.name)
         messages = {shown: self.prompt.render(pair, shown) for shown in self._shown(pair)}
-        readings: list[_Reading] = []
+        readings: list[Reading[Verdict]] = []
         latencies: list[float] = []
         for votes in (range(self.votes), *([vote] for vote in range(self.votes, self.max_votes or 0))):
-            newest = [_Reading(shown, vote, text) for shown, text in messages.items() for vote in votes]
-            yield from timed(self._read(pair, newest), latencies)
+            newest = [self._reading(pair, shown, text, vote) for shown, text in messages.items() for vote in votes]
+            yield from timed(self.ask(newest, self._settle), latencies)
             readings += newest
             if not self._is_worth_another(readings, newest, tuple(messages)):
                 break
         readings.sort(key=lambda reading: reading.shown)  # AB's votes first, each order's as they were asked
         return voting.judgment(
-            [reading.verdict.model_copy(update={"usage": reading.usage}) for reading in readings],
+            [reading.value.model_copy(update={"usage": reading.usage}) for reading in readings],
             pair_id=pair.id,
             model=self.model,
             prompt=self.prompt.name,
             latency_s=sum(latencies),
         )
 
-    def _read(self, pair: Pair, readings: Sequence[_Reading]) -> Round:
-        """Ask for these readings, and once more where no verdict came."""
-        yield from self._ask(pair, readings, attempt=0)
-        yield from self._settle(readings, force=self.force_verdict)
-        if again := [reading for reading in readings if not reading.is_final]:
-            yield from self._ask(pair, again, attempt=1)
-            yield from self._settle(again, force=False)
+    def _reading(self, pair: Pair, shown: Shown, messages: tuple[Message, ...], vote: int) -> Reading[Verdict]:
+        return Reading(
+            name=shown,
+            messages=messages,
+            sampling=self.sampling,
+            read=lambda completion: self.prompt.read(completion, pair, shown),
+            value=Verdict(shown=shown),
+            vote=vote,
+            shown=shown,
+        )
 
     def _is_worth_another(
-        self, readings: Sequence[_Reading], newest: Sequence[_Reading], orders: Sequence[Shown]
+        self, readings: Sequence[Reading[Verdict]], newest: Sequence[Reading[Verdict]], orders: Sequence[Shown]
     ) -> bool:
         """Whether one more reading in each order may change the outcome, at the chosen risk."""
         if any(reading.out_of_time for reading in newest):
             return False
-        if all(reading.is_final and not reading.verdict.is_readable for reading in newest):
+        if all(reading.is_final and not reading.is_readable for reading in newest):
             return False  # such requests are not taken, however often they are made
-        votes = voting.tallies([reading.verdict for reading in readings], orders)
+        votes = voting.tallies([reading.value for reading in readings], orders)
         remaining = (self.max_votes or self.votes) - len(readings) // len(orders)
         return voting.change_probability(votes, remaining) > self.risk
 
@@ -145,25 +208,11 @@ class Policy:
         content = pair.model_dump_json(include={"question", "a", "b"})
         return ("BA",) if digest(self.seed, content) % 2 else ("AB",)
 
-    def _ask(self, pair: Pair, readings: Sequence[_Reading], attempt: int) -> Round:
-        asks = []
-        for reading in readings:
-            update: dict[str, Any] = {"seed": digest(self.seed, reading.shown, reading.vote, attempt) % 2**31}
-            if attempt:
-                update["temperature"] = REASK_TEMPERATURE
-            request = Request(messages=reading.messages, sampling=self.sampling.model_copy(update=update))
-            asks.append(Ask(request, reading.shown, reading.vote, attempt))
-        completions = yield asks
-        for reading, completion in zip(readings, completions, strict=True):
-            reading.completion = reading.take(completion)
-            if completion is not None:
-                reading.verdict = self.prompt.read(completion, pair, reading.shown)
-
-    def _settle(self, readings: Sequence[_Reading], *, force: bool) -> Round:
+    def _settle(self, readings: Sequence[Reading[Verdict]], force: bool) -> Round:
         """Give finished verdicts their probability, and force the ones that did not come."""
         if not self.can_choose or self.prompt.choices is None:
             return
-        asked: list[_Reading] = []
+        asked: list[Reading[Verdict]] = []
         asks: list[Ask] = []
         for reading in readings:
             if (prefix := self._prefix(reading, force)) is not None:
@@ -175,13 +224,13 @@ class Policy:
         completions = yield asks
         for reading, completion in zip(asked, completions, strict=True):
             if reading.take(completion) is not None and completion and completion.choice_logprobs is not None:
-                reading.verdict = _chosen(reading.verdict, completion.choice_logprobs)
+                reading.value = _chosen(reading.value, completion.choice_logprobs)
 
-    def _prefix(self, reading: _Reading, force: bool) -> str | None:
+    def _prefix(self, reading: Reading[Verdict], force: bool) -> str | None:
         """The text after which the choices are read; None where there is nothing to settle."""
         if reading.completion is None:
             return None
-        if reading.verdict.is_readable:
+        if reading.value.is_readable:
             return self.prompt.verdict_prefix(reading.completion)
         return self.prompt.force_prefix(reading.completion) if force and not reading.is_final else None
 
@@ -200,15 +249,15 @@ def timed(rounds: Round, latencies: list[float]) -> Round:
 
 def _chosen(verdict: Verdict, logprobs: Sequence[float]) -> Verdict:
     """The verdict with the probability of its choice; an unreadable one becomes forced or `low_mass`."""
-    seen = voting.choice_probability(logprobs)
-    p_a = seen.first if verdict.shown == "AB" else 1 - seen.first
-    believable = seen.mass >= voting.MIN_MASS
+    (first, _), mass = voting.choices(logprobs)
+    p_a = first if verdict.shown == "AB" else 1 - first
+    believable = mass >= voting.MIN_MASS
     if verdict.is_readable:
-        return verdict.model_copy(update={"p_a": p_a if believable else None, "mass": seen.mass})
+        return verdict.model_copy(update={"p_a": p_a if believable else None, "mass": mass})
     if not believable:
-        message = f"Made to answer, the judge gave A and B together only {seen.mass:.1%}."
-        return verdict.model_copy(update={"failure": Failure(kind="low_mass", message=message), "mass": seen.mass})
+        message = f"Made to answer, the judge gave A and B together only {mass:.1%}."
+        return verdict.model_copy(update={"failure": Failure(kind="low_mass", message=message), "mass": mass})
     if p_a == 0.5:  # exactly even: naming a side would be a guess
         return verdict
     winner: Side = "A" if p_a > 0.5 else "B"
-    return verdict.model_copy(update={"winner": winner, "p_a": p_a, "mass": seen.mass, "forced": True, "failure": None})
+    return verdict.model_copy(update={"winner": winner, "p_a": p_a, "mass": mass, "forced": True, "failure": None})

@@ -1,14 +1,15 @@
-"""Work in rounds: a generator decides what to do, and this does it, all of a round at once."""
+"""Work in rounds: a generator decides what to do, and this does it, all of a round at once. And work done once."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ["drive", "in_order", "tasks"]
+__all__ = ["Memo", "drive", "in_order", "tasks"]
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 Asked = TypeVar("Asked")
 Heard = TypeVar("Heard")
 
@@ -43,6 +44,36 @@ async def tasks(
         for task in started:
             task.cancel()
         await asyncio.gather(*started, return_exceptions=True)
+
+
+class Memo(Generic[K, T]):
+    """The values that were kept last, `most` of them, and for each key one at a time who makes its value."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[K, T] = OrderedDict()
+        self._turns: dict[K, asyncio.Lock] = {}
+
+    @asynccontextmanager
+    async def turn(self, key: K) -> AsyncIterator[None]:
+        """Wait for those who came before: one of them may have kept a value."""
+        lock = self._turns.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._turns.pop(key, None)
+
+    def get(self, key: K) -> T | None:
+        """The value kept for a key."""
+        return self._kept.get(key)
+
+    def put(self, key: K, value: T) -> None:
+        """Keep a value in place of the oldest."""
+        self._kept[key] = value
+        if len(self._kept) > self._most:
+            self._kept.popitem(last=False)
 
 
 async def in_order(work: Iterable[Coroutine[Any, Any, T]], ahead: int) -> AsyncGenerator[T, None]:

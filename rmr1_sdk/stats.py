@@ -67,12 +67,9 @@ def bootstrap(clusters: Sequence[tuple[float, float]], *, draws: int = DRAWS, se
     0.5
     """
     generator = random.Random(seed)  # noqa: S311  # no secret
-    values, weights = ([cluster[n] for cluster in clusters] for n in (0, 1))
-    means = []
-    for _ in range(draws):
-        drawn = generator.choices(range(len(clusters)), k=len(clusters))
-        means.append(sum(map(values.__getitem__, drawn)) / sum(map(weights.__getitem__, drawn)))
-    return means
+    pairs_of_sums = [complex(*cluster) for cluster in clusters]  # a complex number adds up both in one pass
+    drawn = (sum(generator.choices(pairs_of_sums, k=len(clusters))) for _ in range(draws))
+    return [both.real / both.imag for both in drawn]
 
 
 def percentiles(share: float, draws: Sequence[float], level: float = 0.95) -> Interval:

@@ -124,9 +124,7 @@ class Pair(Value):
     @field_validator("question", "a", "b")
     @classmethod
     def _has_turns(cls, value: Conversation, info: ValidationInfo) -> Conversation:
-        if isinstance(value, tuple) and not value:
-            raise ValueError(f"{info.field_name} is an empty conversation; give text or at least one turn")
-        return value
+        return _with_turns(value, info)
 
     def answer(self, side: Side) -> Conversation:
         """The side's answer as it was given."""
@@ -134,10 +132,7 @@ class Pair(Value):
 
     def text(self, side: Side) -> str:
         """The side's answer, or its assistant messages joined by a newline. Citations index this."""
-        answer = self.answer(side)
-        if isinstance(answer, str):
-            return answer
-        return "\n".join(message.content for message in answer if message.role == "assistant")
+        return _said(self.answer(side))
 
     def turns(self, side: Side) -> tuple[Message, ...]:
         """The whole conversation of a side: the question, then that side's messages."""
@@ -146,9 +141,7 @@ class Pair(Value):
     @property
     def is_single_turn(self) -> bool:
         """Whether this is one user turn with two text answers."""
-        if not (isinstance(self.a, str) and isinstance(self.b, str)):
-            return False
-        return isinstance(self.question, str) or [m.role for m in self.question] == ["user"]
+        return _asks_once(self.question) and isinstance(self.a, str) and isinstance(self.b, str)
 
     @property
     def is_identical(self) -> bool:
@@ -161,8 +154,64 @@ class Pair(Value):
         return self.model_copy(update={"a": self.b, "b": self.a, "label": label})
 
 
+class Answered(Value):
+    """A question and one answer to it, as `Judge.grade` takes them; its fields mean what those of a Pair do."""
+
+    question: Conversation
+    answer: Conversation
+    reference: str | None = None
+    rubric: Rubric | str | None = None
+
+    if TYPE_CHECKING:  # as for Pair
+
+        def __init__(
+            self,
+            *,
+            question: ConversationLike,
+            answer: ConversationLike,
+            reference: str | None = None,
+            rubric: Rubric | str | None = None,
+        ) -> None: ...
+
+    @field_validator("question", "answer")
+    @classmethod
+    def _has_turns(cls, value: Conversation, info: ValidationInfo) -> Conversation:
+        return _with_turns(value, info)
+
+    @property
+    def text(self) -> str:
+        """The answer, or its assistant messages joined by a newline. Citations index this."""
+        return _said(self.answer)
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """The whole conversation: the question, then the answer's messages."""
+        return _turns(self.question, "user") + _turns(self.answer, "assistant")
+
+    @property
+    def is_single_turn(self) -> bool:
+        """Whether this is one user turn with a text answer."""
+        return _asks_once(self.question) and isinstance(self.answer, str)
+
+
 def _turns(conversation: Conversation, role: Role) -> tuple[Message, ...]:
     return (Message(role=role, content=conversation),) if isinstance(conversation, str) else conversation
+
+
+def _with_turns(value: Conversation, info: ValidationInfo) -> Conversation:
+    if isinstance(value, tuple) and not value:
+        raise ValueError(f"{info.field_name} is an empty conversation; give text or at least one turn")
+    return value
+
+
+def _said(answer: Conversation) -> str:
+    if isinstance(answer, str):
+        return answer
+    return "\n".join(message.content for message in answer if message.role == "assistant")
+
+
+def _asks_once(question: Conversation) -> bool:
+    return isinstance(question, str) or [message.role for message in question] == ["user"]
 
 
 class Sampling(Value):
@@ -392,6 +441,98 @@ class Ranking(Value):
     def usage(self) -> Usage:
         """Tokens of all duels."""
         return sum((judgment.usage for judgment in self.judgments), Usage())
+
+
+class Mark(Value):
+    """How far an answer meets one criterion.
+
+    `points` is what the judge wrote, 1 to 5; None where it wrote no such number. `score` is 0 to 1: the
+    expected points where the engine tells their probabilities (G-Eval, arXiv 2303.16634, equation 1), else
+    those written; None where there is neither. `forced` marks were read after the judge was made to give
+    them. `remarks` are its reasons, and `citations` are on side "A". `failure` says why there is no score.
+    """
+
+    criterion: Criterion
+    score: float | None = None
+    points: float | None = None
+    remarks: str = ""
+    citations: tuple[Citation, ...] = ()
+    forced: bool = False
+    failure: Failure | None = None
+
+
+class Marking(Value):
+    """One reading of one grading: a mark for each criterion of the rubric, in its order.
+
+    `failure` says why it has no score: it is that of the first criterion without a mark.
+    """
+
+    marks: tuple[Mark, ...] = ()
+    thinking: str | None = None
+    failure: Failure | None = None
+    text: str = ""
+    usage: Usage = Field(default_factory=Usage)
+
+    @property
+    def score(self) -> float | None:
+        """The mean of the marks by the rubric's weights, 0 to 1; None where one of them is missing."""
+        scores = [mark.score for mark in self.marks if mark.score is not None]
+        if not scores or len(scores) < len(self.marks):
+            return None
+        weights = [mark.criterion.weight for mark in self.marks]
+        known = [1 / len(weights) if weight is None else weight for weight in weights]
+        return sum(weight * score for weight, score in zip(known, scores, strict=True))
+
+
+class Grade(Value):
+    """How good one answer is by a rubric.
+
+    `score` is 0 to 1, the mean over the readings that could be read; None where none could. `std_error` is
+    its standard error over the readings, None for fewer than two. `rubric` is the one given, or the one
+    the judge wrote; None where it wrote none, and then `readings` holds what it wrote instead.
+    """
+
+    score: float | None = None
+    std_error: float | None = None
+    rubric: Rubric | None = None
+    readings: tuple[Marking, ...] = ()
+    usage: Usage = Field(default_factory=Usage)
+    latency_s: float = 0.0
+    model: str = ""
+    prompt: str = ""
+
+    @property
+    def failure(self) -> Failure | None:
+        """The first failure, when nothing was readable."""
+        if self.score is not None:
+            return None
+        return next((reading.failure for reading in self.readings if reading.failure), None)
+
+    @property
+    def scores(self) -> tuple[float | None, ...]:
+        """For each criterion of the rubric the mean score, over the readings that count for `score`."""
+        read = [reading.marks for reading in self.readings if reading.score is not None]
+        return tuple(_mean([mark.score for mark in marks]) for marks in zip(*read, strict=True))
+
+    def explain(self) -> str:
+        """The score and the judge's remarks as text for a person."""
+        failure = f" {self.failure.message}" if self.failure else ""
+        parts = [f"No grade.{failure}" if self.score is None else f"Grade {self.score:.2f}"]
+        for reading in self.readings:
+            lines = [_mark_line(mark) for mark in reading.marks] or [reading.text.strip()]
+            parts.append("\n".join(filter(None, lines)))
+        return "\n\n".join(filter(None, parts))
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _mark_line(mark: Mark) -> str:
+    score = "no mark" if mark.score is None else f"{mark.score:.2f}{' (made to answer)' if mark.forced else ''}"
+    criterion = mark.criterion.model_copy(update={"description": ""})
+    return f"- {criterion}: {score}. {mark.remarks}".rstrip()
 
 
 def _headline(judgment: Judgment) -> str:

@@ -9,11 +9,11 @@ from typing import NamedTuple
 from rmr1_sdk.types import Judgment, Outcome, Shown, Usage, Verdict
 
 __all__ = [
-    "ChoiceProbability",
+    "Choices",
     "Tally",
     "agreement",
     "change_probability",
-    "choice_probability",
+    "choices",
     "judgment",
     "majority",
     "position_consistent",
@@ -32,25 +32,24 @@ not judged by position alone. A smaller share asks more; a larger one believes t
 """
 
 
-class ChoiceProbability(NamedTuple):
-    """The probability of the first of two choices given that it is one of them, and of both together."""
+class Choices(NamedTuple):
+    """The probability of each choice given that it is one of them, and of all together."""
 
-    first: float
+    probabilities: tuple[float, ...]
     mass: float
 
 
-def choice_probability(logprobs: Sequence[float]) -> ChoiceProbability:
-    """Two log-probabilities of whole continuations as a probability of the first, and the mass seen.
+def choices(logprobs: Sequence[float]) -> Choices:
+    """Log-probabilities of whole continuations as probabilities, and the mass seen.
 
-    >>> choice_probability([-1.0, -1.0]).first
-    0.5
+    >>> choices([-1.0, -1.0]).probabilities
+    (0.5, 0.5)
     """
-    first, second = logprobs
-    top = max(first, second)
+    top = max(logprobs)
     if top == float("-inf"):
-        return ChoiceProbability(0.5, 0.0)
-    weights = exp(first - top), exp(second - top)  # from the larger one, so that neither underflows
-    return ChoiceProbability(weights[0] / sum(weights), min(1.0, exp(first) + exp(second)))
+        return Choices((1 / len(logprobs),) * len(logprobs), 0.0)
+    weights = [exp(logprob - top) for logprob in logprobs]  # from the largest one, so that they do not underflow
+    return Choices(tuple(weight / sum(weights) for weight in weights), min(1.0, sum(map(exp, logprobs))))
 
 
 def majority(verdicts: Sequence[Verdict]) -> Outcome | None:

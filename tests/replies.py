@@ -53,3 +53,8 @@ def by_xs(request: Request) -> str:
 
 def by_xs_or_mute(request: Request) -> str:
     return mute(request) if "mute" in request.messages[-1].content else by_xs(request)
+
+
+def loose(request: Request) -> str:
+    """A verdict as RM-R1's evaluators read it, without the tags; none for problems of mathematics."""
+    return mute(request) if "math-prm" in request.messages[-1].content else "I prefer [[A]]."

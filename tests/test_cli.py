@@ -175,6 +175,13 @@ def test_one_list_is_ranked(run: Run, tmp_path: Path) -> None:
     assert Ranking.model_validate_json(against.stdout).scores[1] == 0.5
 
 
+def test_duels_of_a_ranking_take_as_many_votes_as_they_need(run: Run) -> None:
+    given = ["--question", "x?", "--answer", "x", "--answer", "", "--max-votes", 9, "--risk", 0.2]
+    ranking = Ranking.model_validate_json(run(*ranked("by_xs"), *given).stdout)
+    assert [len(judgment.verdicts) for judgment in ranking.judgments] == [2]
+    assert run(*ranked("by_xs"), *given, "--votes", 10).returncode == 2
+
+
 def test_a_file_of_lists_is_ranked(run: Run, tmp_path: Path) -> None:
     path = lists_file(tmp_path, *[LIST | {"question": f"{n}?", "id": f"list {n}"} for n in range(40)])
     out = tmp_path / "out" / "rankings.jsonl"

@@ -347,6 +347,12 @@ def test_force_verdict_false_never_forces() -> None:
     assert Judge(backend, force_verdict=False).compare(PAIR).winner is None
 
 
+def test_ask_again_false_asks_each_order_once() -> None:
+    backend = FakeBackend(lambda r: "hm")
+    assert Judge(backend, ask_again=False).compare(PAIR).winner is None
+    assert backend.asked == 2
+
+
 def test_random_order_depends_on_seed_and_content_alone() -> None:
     pairs = [Pair(question=str(n), a="1", b="2") for n in range(64)]
     judge = Judge(FakeBackend(lambda r: A), orders="random", seed=3)

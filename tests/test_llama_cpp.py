@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rmr1_sdk import ConfigError, Judge, Pair, connect
+from rmr1_sdk import ConfigError, Criterion, Judge, Pair, Rubric, connect
 from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.errors import BackendError
 from rmr1_sdk.loop import submit, wait
@@ -53,6 +53,17 @@ def test_a_real_answer(engine: LlamaCpp) -> None:
     assert completion.model == engine.model == "SmolLM2-135M-Instruct.Q4_1"
     assert completion.usage.prompt_tokens > completion.usage.completion_tokens > 1
     assert completion.latency_s > 0
+
+
+def test_a_real_grade_comes_by_force(engine: LlamaCpp) -> None:
+    rubric = Rubric(criteria=(Criterion(name="Truth", weight=0.8), Criterion(name="Brevity", weight=0.2)))
+    judge = Judge(engine, sampling={"max_tokens": 48})
+    grade, again = (judge.grade("What is the capital of France?", "Paris.", rubric=rubric) for _ in range(2))
+    [reading] = grade.readings
+    assert grade.score is not None
+    assert 0 < grade.score < 1, "expected points are never a whole number"
+    assert all(mark.forced for mark in reading.marks)
+    assert again.score == grade.score
 
 
 def test_what_was_asked_before_changes_nothing_but_the_time(gguf: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import rmr1_sdk
+from rmr1_sdk.errors import MissingExtraError
 
 HEAVY = (
     "torch", "transformers", "vllm", "llama_cpp", "trl", "openai", "anthropic", "fastapi", "scipy", "pandas", "numpy",
@@ -49,7 +50,10 @@ def test_names_are_public_sorted_and_documented() -> None:
 
 @pytest.mark.parametrize("name", [module.name for module in pkgutil.walk_packages(rmr1_sdk.__path__, "rmr1_sdk.")])
 def test_every_module_says_what_is_public(name: str) -> None:
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except MissingExtraError as missing:
+        pytest.skip(str(missing))
     assert module.__doc__
     assert all(hasattr(module, public) for public in getattr(module, "__all__", []))
 

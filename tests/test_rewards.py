@@ -6,11 +6,13 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from math import isfinite, isnan
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from rmr1_sdk import (
     BackendError,
@@ -21,6 +23,8 @@ from rmr1_sdk import (
     FakeBackend,
     Judge,
     JudgeUnavailable,
+    Message,
+    MissingExtraError,
     Request,
     StoreError,
 )
@@ -28,6 +32,7 @@ from rmr1_sdk.backends.openai import OpenAI
 from rmr1_sdk.loop import PerProcess
 from rmr1_sdk.rewards import PreferenceRewards, RewardMetrics, preference_reward, verdict_reward
 from rmr1_sdk.rewards.configured import judge_for
+from rmr1_sdk.rewards.conversations import history, question
 from rmr1_sdk.rewards.preference import Row, grouped
 from rmr1_sdk.rewards.trl import JudgeReward, SyncJudgeReward, _Peers
 from rmr1_sdk.rewards.verl import compute_score
@@ -487,6 +492,40 @@ def test_verls_router_is_an_openai_compatible_server() -> None:
 
 
 # --- all of them -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("leaf", "library"), [("inspect", "inspect_ai"), ("verifiers", "verifiers")])
+def test_a_leaf_without_its_library_says_what_to_install(
+    leaf: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"rmr1_sdk.rewards.{leaf}", raising=False)
+    with pytest.raises(MissingExtraError, match=rf'pip install "rmr1_sdk\[{leaf}\]"'):
+        import_module(f"rmr1_sdk.rewards.{leaf}")
+
+
+class Turn(BaseModel):
+    """A message as libraries have it that keep theirs in pydantic values."""
+
+    role: str
+    content: str | list[dict[str, str]] | None = None
+    name: str | None = None
+
+
+TURNS = [
+    Turn(role="user", content="How many?"),
+    Turn(role="assistant", content=[{"type": "reasoning", "reasoning": "Hm."}, {"type": "text", "text": "Of what?"}]),
+]
+
+
+def test_messages_may_be_pydantic_values_and_thoughts_are_not_said() -> None:
+    assert question(TURNS) == (Message(role="user", content="How many?"), Message(role="assistant", content="Of what?"))
+    assert question(TURNS[:1]) == "How many?"
+
+
+@pytest.mark.parametrize("messages", [TURNS, TURNS[:1]], ids=["a reply at the end", "no reply"])
+def test_what_a_reply_answers_is_all_before_it(messages: list[Turn]) -> None:
+    assert history(messages) == "How many?"
 
 
 def test_importing_them_brings_in_no_trainer_and_no_tensors() -> None:

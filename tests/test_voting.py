@@ -15,7 +15,7 @@ from rmr1_sdk.voting import (
     Tally,
     agreement,
     change_probability,
-    choice_probability,
+    choices,
     majority,
     position_consistent,
     position_effect,
@@ -76,12 +76,13 @@ def test_position_consistency_needs_both_orders(verdicts: list[Verdict], consist
     assert position_consistent(verdicts) is consistent
 
 
-def test_choice_probability_does_not_underflow() -> None:
-    seen = choice_probability([-2000.0, -2000.0 + log(3)])
-    assert seen.first == pytest.approx(0.25)
+def test_probabilities_of_choices_do_not_underflow() -> None:
+    seen = choices([-2000.0, -2000.0 + log(3)])
+    assert seen.probabilities == pytest.approx((0.25, 0.75))
     assert seen.mass == 0.0
-    assert choice_probability([log(0.6), log(0.2)]) == pytest.approx((0.75, 0.8))
-    assert choice_probability([float("-inf"), float("-inf")]) == (0.5, 0.0)
+    first, mass = choices([log(0.6), log(0.2)])
+    assert (*first, mass) == pytest.approx((0.75, 0.25, 0.8))
+    assert choices([float("-inf")] * 4) == ((0.25,) * 4, 0.0)
 
 
 def test_swapping_a_verdict_twice_gives_it_back() -> None:

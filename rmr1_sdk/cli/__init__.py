@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from rmr1_sdk.cli import judge, machine, prompts, rank, store, train
+from rmr1_sdk.cli import bench, judge, machine, prompts, rank, store, train
 from rmr1_sdk.errors import ConfigError, RMR1Error
 
 __all__ = ["app", "main"]
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("judge")(judge.judge)
 app.command("rank")(rank.rank)
+app.command("bench")(bench.bench)
 app.command("models")(machine.models)
 app.command("doctor")(machine.doctor)
 app.add_typer(prompts.app, name="prompts")

@@ -82,6 +82,8 @@ def rank(
     prompt: runs.PromptName = "auto",
     orders: runs.OrdersName = "both",
     votes: runs.Votes = 1,
+    max_votes: runs.MaxVotes = None,
+    risk: runs.Risk = 0.05,
     max_tokens: runs.MaxTokens = None,
     temperature: runs.Temperature = None,
     seed: runs.Seed = 0,
@@ -103,6 +105,8 @@ def rank(
         prompt=prompt,
         orders=cast(Orders, orders),  # checked by Judge
         votes=votes,
+        max_votes=max_votes,
+        risk=risk,
         sampling=runs.sampling(max_tokens, temperature),
         store=runs.store_beside(out, store, no_store=no_store),
         max_concurrency=max_concurrency,
@@ -113,7 +117,8 @@ def rank(
     how: dict[str, Any] = {"method": method, "budget": budget, "aggregate": aggregate}  # checked by Judge.rank
     with judge:
         _rank_lists(judge, lists, how, out, summary)
-        run = runs.record(judge, {"orders": orders, "votes": votes, "seed": seed, **how}, data)
+        asked = {"orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed}
+        run = runs.record(judge, asked | how, data)
     if out:
         runs.write_record(out, run | {"summary": summary.as_json()})
     _report(summary, to_stdout=out is not None)

@@ -37,6 +37,8 @@ Field = Annotated[list[str], typer.Option(help="Where FILE names a field differe
 PromptName = Annotated[str, typer.Option(help="auto, published, or a name from `rmr1 prompts ls`.")]
 OrdersName = Annotated[str, typer.Option(help="both, given or random.")]
 Votes = Annotated[int, typer.Option(help="Readings per order.")]
+MaxVotes = Annotated[int | None, typer.Option(help="Readings per order at most; stop when it is settled.")]
+Risk = Annotated[float, typer.Option(help="How probably stopping early changes the outcome.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Tokens a reading may write.")]
 Temperature = Annotated[float | None, typer.Option(help="Sampling temperature.")]
 Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]

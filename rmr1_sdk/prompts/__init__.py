@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -18,7 +18,9 @@ from typing import Literal
 from rmr1_sdk import parsing
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import published
-from rmr1_sdk.types import Completion, Conversation, Message, Pair, Rubric, Sampling, Shown, Side, Verdict
+from rmr1_sdk.prompts.blocks import blocks, extra_blocks, lines, shown_pair
+from rmr1_sdk.prompts.endings import failure_kind, is_cut_in_thought
+from rmr1_sdk.types import Completion, Message, Pair, Sampling, Shown, Side, Verdict
 
 __all__ = ["COR", "PROMPTS", "REASONING", "Family", "Prompt", "Reader", "get", "resolve", "shown_pair"]
 
@@ -85,7 +87,7 @@ class Prompt:
         seen = pair if shown == "AB" else pair.swapped()
         template = self.user if seen.is_single_turn or self.user_multi is None else self.user_multi
         fields = self._fields(seen)
-        extra = "" if "{blocks}" in template else _extra_blocks(seen, self._safe)
+        extra = "" if "{blocks}" in template else extra_blocks(seen.reference, seen.rubric, self._safe)
         text = _FIELD.sub(lambda match: fields[match.group(1)](), template) + extra
         system = (Message(role="system", content=self.system),) if self.system else ()
         return (*system, Message(role="user", content=text))
@@ -95,15 +97,15 @@ class Prompt:
 
     def _fields(self, seen: Pair) -> dict[str, Callable[[], str]]:
         def conversation(side: Side) -> str:
-            return _lines(seen.turns(side), side, self._safe)
+            return lines(seen.turns(side), side, self._safe)
 
         return {
-            "question": lambda: _lines(seen.question, "A", self._safe),
-            "answer_a": lambda: _lines(seen.a, "A", self._safe),
-            "answer_b": lambda: _lines(seen.b, "B", self._safe),
+            "question": lambda: lines(seen.question, "A", self._safe),
+            "answer_a": lambda: lines(seen.a, "A", self._safe),
+            "answer_b": lambda: lines(seen.b, "B", self._safe),
             "conversation_1": lambda: conversation("A"),
             "conversation_2": lambda: conversation("B"),
-            "blocks": lambda: _blocks(seen, self._safe),
+            "blocks": lambda: blocks(seen, self._safe),
         }
 
     def read(self, completion: Completion, pair: Pair | None = None, shown: Shown = "AB") -> Verdict:
@@ -114,18 +116,12 @@ class Prompt:
         )
         if completion.reasoning is not None:
             verdict = verdict.model_copy(update={"thinking": completion.reasoning})
-        if completion.stop == "refused":
-            return parsing.unreadable("refused", verdict)
-        if completion.stop == "too_long":
-            return parsing.unreadable("prompt_too_long", verdict)
-        if completion.stop == "length" and verdict.failure and verdict.failure.kind in ("empty", "no_answer"):
-            return parsing.unreadable("truncated", verdict)
-        return verdict
+        read = verdict.failure.kind if verdict.failure else None
+        kind = failure_kind(completion, read)
+        return verdict if kind is None or kind == read else parsing.unreadable(kind, verdict)
 
     def _is_cut_in_thought(self, completion: Completion) -> bool:
-        """Whether the text ended inside thinking that the chat template had opened."""
-        is_cut = self.family == "reasoning" and completion.stop == "length" and completion.reasoning is None
-        return is_cut and not re.search(r"</?think>", completion.text)
+        return self.family == "reasoning" and is_cut_in_thought(completion)
 
     def verdict_prefix(self, completion: Completion) -> str | None:
         """The text up to where a finished verdict names its side; None where `choices` cannot be read."""
@@ -138,70 +134,6 @@ class Prompt:
         if self.choices is None or completion.reasoning is not None:
             return None
         return parsing.force_prefix(completion.text, thinking=self._is_cut_in_thought(completion))
-
-
-def _block(name: str, text: str) -> str:
-    return f"[The Start of {name}]\n{text}\n[The End of {name}]"
-
-
-def _blocks(seen: Pair, safe: Callable[[str], str]) -> str:
-    """The pair between RM-R1's block markers."""
-    if seen.is_single_turn:
-        question = f"[Client Question]\n{_lines(seen.question, 'A', safe)}"
-        answers = [_block(f"Chatbot {side}'s Response", safe(seen.text(side))) for side in _SIDES]
-        main = [question, *answers]
-    else:
-        main = [
-            _block(f"the Conversation between Chatbot {side} and the Client", _lines(seen.turns(side), side, safe))
-            for side in _SIDES
-        ]
-    return "\n\n".join(main) + _extra_blocks(seen, safe)
-
-
-_SHOWN = re.compile(
-    r"\[Client Question\]\n(?P<question>.*?)\n\n"
-    + r"\n\n".join(
-        rf"\[The Start of Chatbot {side}'s Response\]\n(?P<{name}>.*?)\n\[The End of Chatbot {side}'s Response\]"
-        for side, name in (("A", "a"), ("B", "b"))
-    ),
-    re.DOTALL,
-)
-
-
-def shown_pair(messages: Sequence[Message]) -> Pair | None:
-    """The pair that a single-turn prompt shows in its last message, with its sides as shown; None where there is none.
-
-    For engines that are programs: test doubles, and teachers of what can be checked.
-    """
-    shown = _SHOWN.search(messages[-1].content) if messages else None
-    return Pair.model_validate(shown.groupdict()) if shown else None
-
-
-def _extra_blocks(seen: Pair, safe: Callable[[str], str]) -> str:
-    extra = []
-    if seen.reference is not None:
-        extra.append(_block("the Reference Answer", safe(seen.reference)))
-    if seen.rubric is not None:
-        rubric = seen.rubric if isinstance(seen.rubric, str) else _rubric_lines(seen.rubric)
-        extra.append(_block("the Rubric", safe(rubric)))
-    return "".join(f"\n\n{block}" for block in extra)
-
-
-def _rubric_lines(rubric: Rubric) -> str:
-    return "\n".join(f"{number}. {criterion}" for number, criterion in enumerate(rubric.criteria, start=1))
-
-
-_SIDES: tuple[Side, Side] = ("A", "B")
-
-
-def _lines(conversation: Conversation, side: Side, safe: Callable[[str], str]) -> str:
-    """Text as it is; turns as `User:` and `Chatbot A:` lines, one user turn as its text."""
-    if isinstance(conversation, str):
-        return safe(conversation)
-    if [message.role for message in conversation] == ["user"] and len(conversation) == 1:
-        return safe(conversation[0].content)
-    names = {"user": "User", "assistant": f"Chatbot {side}", "system": "System", "tool": "Tool"}
-    return "\n".join(f"{names[message.role]}: {safe(message.content)}" for message in conversation)
 
 
 def _text(name: str) -> str:

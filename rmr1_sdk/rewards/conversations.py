@@ -1,13 +1,18 @@
-"""Prompts and completions as trainers hold them, text or lists of messages, as conversations of ours."""
+"""Prompts and completions as trainers hold them, text or lists of messages, as conversations of ours.
+
+A message is a mapping, as in OpenAI's form, or a pydantic value that dumps to one.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.types import Conversation, Message
 
-__all__ = ["answer", "question", "said"]
+__all__ = ["answer", "history", "question", "said"]
 
 _ROLES = {"developer": "system", "function": "tool"}  # the same under another name
 
@@ -18,6 +23,12 @@ def question(prompt: str | Sequence[Any]) -> Conversation:
     Raises ConfigError for what is not text: a judge does not see images.
     """
     return _plain(prompt, "user")
+
+
+def history(messages: Sequence[Any]) -> Conversation:
+    """What the last reply answers: all turns before it, as a question."""
+    turns = list(map(_turn, messages))
+    return question(turns[:-1] if turns and turns[-1].role == "assistant" else turns)
 
 
 def answer(completion: str | Sequence[Any]) -> Conversation:
@@ -39,9 +50,11 @@ def _plain(given: str | Sequence[Any], role: str) -> Conversation:
     return turns[0].content if [turn.role for turn in turns] == [role] else turns
 
 
-def _turn(given: Message | Mapping[str, Any]) -> Message:
+def _turn(given: BaseModel | Mapping[str, Any]) -> Message:
     if isinstance(given, Message):
         return given
+    if isinstance(given, BaseModel):
+        given = given.model_dump(mode="json", exclude_none=True)
     text = _text(given.get("content"))
     if calls := given.get("tool_calls"):
         text = "\n".join(part for part in (text, json.dumps(calls, ensure_ascii=False)) if part)
@@ -55,7 +68,8 @@ def _text(content: object) -> str:
     if isinstance(content, str):
         return content
     assert isinstance(content, Sequence), f"the content of a message is text or a list of blocks, not {content!r}"
-    for block in content:
+    said = [block for block in content if block.get("type") != "reasoning"]  # thoughts are not part of what is said
+    for block in said:
         if block.get("type") != "text":
             raise ConfigError(f"a judge reads text; it cannot be shown a block of type {block.get('type')!r}")
-    return "".join(block["text"] for block in content)
+    return "".join(block["text"] for block in said)

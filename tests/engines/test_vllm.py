@@ -188,6 +188,18 @@ def test_a_judgment_with_probabilities(engine: VLLM) -> None:
     assert any(verdict.mass for verdict in judgment.verdicts)
 
 
+def test_sections_arrive_while_they_are_written_and_end_in_what_compare_returns(engine: VLLM) -> None:
+    judge = Judge(engine, orders="given", max_concurrency=1, sampling={"max_tokens": 96})
+    pair = Pair(question="What is the capital of France?", a="Paris.", b="London.")
+    *sections, last = judge.stream(pair)
+    assert len([event for event in sections if event.attempt == 0]) > 9
+    assert last.judgment
+    compared = judge.compare(pair)
+    assert last.judgment.winner == compared.winner
+    assert last.judgment.p_a == pytest.approx(compared.p_a)
+    assert [verdict.text for verdict in last.judgment.verdicts] == [verdict.text for verdict in compared.verdicts]
+
+
 def test_it_works_from_any_event_loop(engine: VLLM) -> None:
     async def many() -> list[Completion]:
         return list(await asyncio.gather(*(engine.generate(CAPITAL) for _ in range(3))))

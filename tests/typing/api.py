@@ -10,6 +10,7 @@ from rmr1_sdk import (
     Calibration,
     Completion,
     FakeBackend,
+    Grade,
     Judge,
     Judgment,
     Message,
@@ -17,6 +18,7 @@ from rmr1_sdk import (
     Prompt,
     Ranking,
     Request,
+    Rubric,
     Sampling,
     Section,
     Store,
@@ -37,6 +39,7 @@ def builds() -> None:
     Judge(FakeBackend(lambda request: Completion(text="")), sampling={"max_tokens": 64}, store=Store("s.db"))
     Judge(own_backend(FakeBackend(["<answer>[[A]]</answer>"])), sampling=Sampling(temperature=0.7), prompt="cor")
     Judge("m", votes=2, max_votes=16, risk=0.01)
+    Judge("m", force_verdict=False, ask_again=False)
     Judge("m", orders="neither")  # type: ignore[arg-type]
     Judge("m", "cor")  # type: ignore[call-arg]  # options are named
 
@@ -76,6 +79,16 @@ def ranks(judge: Judge) -> None:
     judge.rank("Q", ["1", "2"], "swiss")  # type: ignore[call-arg]
 
 
+def grades(judge: Judge) -> None:
+    rubric = judge.rubric("Q", principles="Brief.", reference="R")
+    assert_type(rubric, Rubric)
+    grade = judge.grade("Q", [{"role": "assistant", "content": "1"}], rubric=rubric, reference="R")
+    assert_type(grade, Grade)
+    assert_type(grade.score, float | None)
+    judge.grade("Q", "1", rubric="Brief.")
+    judge.grade("Q", "1", "Brief.")  # type: ignore[call-arg]
+
+
 def streams(judge: Judge) -> None:
     with closing(judge.stream(pairs()[0])) as events:
         for event in events:
@@ -104,6 +117,7 @@ async def awaits() -> None:
     async with Judge("llama_cpp:model.gguf") as judge:
         assert_type(await judge.acompare("Q", "1", "2"), Judgment)
         assert_type(await judge.arank("Q", ["1", "2"], method="knockout"), Ranking)
+        assert_type(await judge.agrade("Q", "1", rubric=await judge.arubric("Q")), Grade)
         assert_type(judge.acompare_many(pairs()), AsyncIterator[Judgment])
         async with aclosing(judge.astream("Q", "1", "2")) as events:
             assert_type([event.text async for event in events], list[str])

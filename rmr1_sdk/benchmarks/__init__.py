@@ -1,0 +1,34 @@
+"""Benchmarks of judges: pairs whose better side is known, and what judgments of them come to."""
+
+from rmr1_sdk.benchmarks.asking import judge_options
+from rmr1_sdk.benchmarks.benchmark import PROFILES, Benchmark, Entry, Profile, Protocol
+from rmr1_sdk.benchmarks.figures import Figure, Graded, Item, Leaf, Mean, Rate, Worth, leaf
+from rmr1_sdk.benchmarks.results import read_results
+from rmr1_sdk.benchmarks.scores import Agreement, BudgetPoint, CalibrationFigures, Comparison, Difference, Scores
+from rmr1_sdk.benchmarks.table import BENCHMARKS, load
+
+__all__ = [
+    "BENCHMARKS",
+    "PROFILES",
+    "Agreement",
+    "Benchmark",
+    "BudgetPoint",
+    "CalibrationFigures",
+    "Comparison",
+    "Difference",
+    "Entry",
+    "Figure",
+    "Graded",
+    "Item",
+    "Leaf",
+    "Mean",
+    "Profile",
+    "Protocol",
+    "Rate",
+    "Scores",
+    "Worth",
+    "judge_options",
+    "leaf",
+    "load",
+    "read_results",
+]

@@ -1,0 +1,222 @@
+"""`rmr1 bench`: a judge on a benchmark, or results that are there already."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from rmr1_sdk import benchmarks
+from rmr1_sdk.backends import connect
+from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Scores, judge_options
+from rmr1_sdk.cli import runs
+from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
+from rmr1_sdk.judge import Judge
+from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.types import Judgment
+
+__all__ = ["bench"]
+
+_JUDGMENTS = "judgments.jsonl"
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(benchmarks.BENCHMARKS)}.")],
+    model: runs.Model = "",
+    results: Annotated[
+        list[Path], typer.Option("--from", help="A run's folder, or a file of results, to score; repeat it.")
+    ] = [],  # noqa: B006  # typer copies it
+    data: Annotated[Path | None, typer.Option(help="The published file or folder [default: the hub].")] = None,
+    profile: Annotated[str | None, typer.Option(help="official or rmr1_compat.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Draw so many pairs, of each subset its share.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="The data is a part of the benchmark.")] = False,
+    out: Annotated[Path | None, typer.Option(help="A folder for judgments, scores and run.json.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="As in `rmr1 judge` [default: the profile's].")] = None,
+    orders: Annotated[str | None, typer.Option(help="both, given or random [default: the profile's].")] = None,
+    votes: runs.Votes = 1,
+    max_tokens: runs.MaxTokens = None,
+    temperature: runs.Temperature = None,
+    seed: runs.Seed = 0,
+    store: runs.StoreFile = None,
+    no_store: runs.NoStore = False,
+    timeout: runs.Timeout = None,
+    max_tokens_total: runs.MaxTokensTotal = None,
+    max_concurrency: runs.MaxConcurrency = None,
+    offline: runs.Offline = False,
+) -> None:
+    """Score a judge on a benchmark (--model), or results that are there already (--from)."""
+    if model or not results:
+        runs.check_model(model, offline=offline)
+    benchmark, chosen, about = _load(name, results, data, profile, partial=partial)
+    if limit is not None:
+        benchmark = benchmark.sample(limit, seed)
+        about["limit"] = limit
+    judged = [_results(benchmark, path) for path in results]
+    if model:
+        given = {
+            "prompt": prompt,
+            "orders": orders,
+            "votes": votes,
+            "seed": seed,
+            "sampling": runs.sampling(max_tokens, temperature),
+            "store": runs.store_beside(out and out / _JUDGMENTS, store, no_store=no_store),
+            "max_concurrency": max_concurrency,
+            "max_tokens_total": max_tokens_total,
+            "timeout_s": timeout,
+        }
+        judged.insert(0, _run(model, benchmark, chosen, given, out and out / _JUDGMENTS, about))
+    scores = [benchmark.score(judgments, chosen) for judgments in judged]
+    comparisons = [benchmark.compare(judged[0], other, chosen) for other in judged[1:]]
+    _report(scores, comparisons, out)
+
+
+def _load(
+    name: str, results: Sequence[Path], data: Path | None, profile: str | None, *, partial: bool
+) -> tuple[Benchmark, Profile, dict[str, Any]]:
+    """The benchmark, the profile, and what `run.json` keeps of both. What is not given is that of the first run."""
+    earlier = [_record(path) for path in results]
+    first = earlier[0] if earlier else {}
+    place = data or first.get("data")
+    partial = partial or bool(first.get("partial"))
+    benchmark = benchmarks.load(name, place, partial=partial)
+    for path, run in zip(results, earlier, strict=True):
+        if run.get("benchmark", name) != name:
+            raise DataError(f"a run of {run['benchmark']}, not of {name}", path=path)
+        if benchmark.data_sha256 and run.get("data_sha256", benchmark.data_sha256) != benchmark.data_sha256:
+            raise DataError(f"a run of other data: its SHA-256 was {run['data_sha256']}", path=path)
+    chosen = cast(Profile, profile or first.get("profile", "official"))
+    benchmark.protocol(chosen)  # refuses a profile that there is not
+    where = None if place is None else str(Path(place).expanduser().resolve())
+    return benchmark, chosen, {"benchmark": name, "profile": chosen, "data": where, "partial": partial}
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """The `run.json` of a run's folder; nothing where it is a file of results."""
+    try:
+        found: dict[str, Any] = json.loads((path / "run.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _results(benchmark: Benchmark, path: Path) -> list[Judgment]:
+    """What a file says of these pairs. It may say more, where they are a sample."""
+    there = {pair.id for pair in benchmark.pairs()}
+    return [one for one in benchmarks.read_results(benchmark, path) if one.pair_id in there]
+
+
+def _run(
+    model: str,
+    benchmark: Benchmark,
+    profile: Profile,
+    given: dict[str, Any],
+    out: Path | None,
+    about: dict[str, Any],
+) -> list[Judgment]:
+    """Judge the pairs as the profile asks, but for what was given; keep what was said, and how it was asked."""
+    backend = connect(model)
+    protocol = benchmark.protocol(profile)
+    options = judge_options(protocol, backend)
+    sampling = options.get("sampling", {}) | given["sampling"]
+    options |= {name: value for name, value in given.items() if value is not None} | {"sampling": sampling}
+    output: runs.Output[Judgment] = runs.Output(out, None)
+    judgments = []
+    try:
+        with Judge(backend, **options) as judge, output:
+            for judgment in judge.compare_many(list(benchmark.pairs()), progress=sys.stderr.isatty()):
+                judgments.append(judgment)
+                output.write(judgment)
+            asked = {name: options[name] for name in ("orders", "votes", "seed")}
+            run = about | {"protocol": str(protocol), "notes": benchmark.notes, "pairs": len(judgments)} | asked
+            if out:
+                runs.write_record(out, runs.record(judge, run, benchmark.data_sha256))
+    finally:
+        wait(submit(backend.aclose()))
+    return judgments
+
+
+def _report(scores: Sequence[Scores], comparisons: Sequence[Comparison], out: Path | None) -> None:
+    """JSON when standard output is a pipe, tables for a person; in OUT always JSON."""
+    found = {
+        "scores": [one.model_dump(mode="json") for one in scores],
+        "comparisons": [one.model_dump(mode="json") for one in comparisons],
+    }
+    if out:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "scores.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--out {out}: cannot be written ({error.strerror or error})") from error
+    if not sys.stdout.isatty():
+        print(json.dumps(found))
+    print(as_text(scores, comparisons), file=sys.stdout if sys.stdout.isatty() else sys.stderr)
+    unread = [one for one in scores if one.unreadable == one.judged]
+    if unread:
+        raise RMR1Error(f"no verdict of {unread[0].model} could be read")
+
+
+# --- tables -----------------------------------------------------------------------------------------
+
+
+def as_text(scores: Sequence[Scores], comparisons: Sequence[Comparison]) -> str:
+    """The scores as tables: one judge with all there is to say, several side by side."""
+    first = scores[0]
+    lines = [f"{first.benchmark}, {first.profile}: {first.protocol}", *map(_headline, scores), ""]
+    lines += _one(first) if len(scores) == 1 else _side_by_side(scores)
+    for comparison in comparisons:
+        lines += ["", *_compared(comparison)]
+    lines += [f"note: {note}" for note in dict.fromkeys(note for one in scores for note in one.notes)]
+    return "\n".join(lines)
+
+
+def _headline(one: Scores) -> str:
+    prompt = f" with prompt {one.prompt!r}" if one.prompt else ""
+    return (
+        f"{one.model}{prompt}: {one.judged:,} of {one.pairs:,} pairs judged, "
+        f"{one.ties:,} ties, {one.unreadable:,} unreadable"
+    )
+
+
+def _one(one: Scores) -> Iterator[str]:
+    yield f"{'figure':<40.40} {'score':<23} {'read':>6} {'strict':>7} {'covered':>8} {'n':>7}"
+    for figure in one.figures:
+        covered = "-" if figure.covered_accuracy is None else f"{figure.covered_accuracy:.1%}"
+        yield (
+            f"{figure.name:<40.40} {figure!s:<23} {figure.coverage:>6.1%} {figure.strict:>7.1%} {covered:>8} "
+            f"{figure.n:>7,}"
+        )
+    for rate in one.position:
+        yield f"{rate.name:<40.40} {rate!s:<23} {rate.n:>31,}"
+    for agreement in one.agreement:
+        kappa = "-" if agreement.kappa is None else f"{agreement.kappa:.2f}"
+        yield (
+            f"{f'{agreement.first} and {agreement.second}':<40.40} {agreement.agreement!s:<23} kappa {kappa} "
+            f"{agreement.n:>20,}"
+        )
+    if found := one.calibration:
+        loss = "infinite" if found.log_loss is None else f"{found.log_loss:.3f} nats"
+        yield f"probabilities of {found.n:,} pairs: Brier {found.brier:.3f}, log loss {loss}, ECE {found.ece:.1%}"
+        sure = dict.fromkeys(found.risk_coverage)
+        yield "right: " + ", ".join(f"{point.accuracy:.1%} of the surest {point.coverage:.0%}" for point in sure)
+    if one.budget:
+        points = ", ".join(f"{point.tokens:,}: {point.right / one.judged:.1%}" for point in one.budget)
+        yield f"right within so many tokens a reading: {points}"
+
+
+def _side_by_side(scores: Sequence[Scores]) -> Iterator[str]:
+    yield f"{'figure':<40.40} " + " ".join(f"{one.model:<23.23}" for one in scores)
+    for name in dict.fromkeys(figure.name for one in scores for figure in one.figures):
+        figures = [next((f for f in one.figures if f.name == name), None) for one in scores]
+        yield f"{name:<40.40} " + " ".join(f"{'-' if figure is None else str(figure):<23}" for figure in figures)
+
+
+def _compared(comparison: Comparison) -> Iterator[str]:
+    yield f"{comparison.first} less {comparison.second}, over {comparison.n:,} pairs:"
+    for difference in comparison.differences:
+        yield f"{difference.name:<40.40} {difference}"
+    yield (
+        f"right where the other is not: {comparison.only_first:,} and {comparison.only_second:,}, "
+        f"McNemar's p {comparison.p:.3g}"
+    )
