@@ -16,11 +16,10 @@ class HeldOut(Value):
     """Figures over pairs that were asked about in both orders, one reading each.
 
     `accuracy` is the share of readings that name the better answer; one that cannot be read does not. `both_right` is
-    the share of pairs on which both readings do. `readable` is the share of readings that can be read, and `first` the share of
-    these that name what was shown first.
+    the share of pairs on which both readings do. `readable` is the share of readings that can be read, and `first` the
+    share of these that name what was shown first.
 
-    Intervals are Wilson's at 95%. That of `accuracy` counts pairs, not readings, as independent, which is never too
-    narrow.
+    Intervals are Wilson's at 95%. That of `accuracy` is as wide as if both readings of a pair were always alike.
     """
 
     accuracy: Share

@@ -14,12 +14,11 @@ from rmr1_sdk.types import Value
 
 __all__ = ["TinyModel", "make", "make_tokenizer"]
 
-_USER, _ASSISTANT = "<|user|>", "<|assistant|>"
-_SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", _USER, _ASSISTANT)
+_SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>")
 TEMPLATE = (
-    "{% for message in messages %}{% if message.role != 'system' %}<|{{ message.role }}|>{{ message.content }}"
-    "{% if message.role == 'assistant' %}</s>{% endif %}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{{ bos_token }}{% for message in messages %}{% if message.role != 'system' %}"
+    "<|{{ message.role }}|>{{ message.content }}{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 """Its chat template. It leaves the system prompt out, which says nothing to a model that cannot read it and would be
 most of the text."""
@@ -43,7 +42,7 @@ class TinyModel(Value):
 
 
 def make(texts: Iterable[str], out: Path, model: TinyModel | None = None) -> None:
-    """Write a checkpoint with random weights, and a tokenizer that was trained on these texts.
+    """Write a checkpoint with random weights, and a tokenizer that was trained on these texts: prompts and traces.
 
     Raises ConfigError where there are no texts.
     """
@@ -76,18 +75,18 @@ def make(texts: Iterable[str], out: Path, model: TinyModel | None = None) -> Non
 def make_tokenizer(texts: Iterable[str]) -> Any:
     """BPE over characters with bytes for what it has not seen, in the manner of Llama 2.
 
-    llama.cpp runs those of any vocabulary. It merges by a score of the merged token and knows neither the list of merges nor
-    any splitting beforehand, so this one merges in that way too: both make the same tokens of any text. While it is
-    trained, digits stay apart, and words do not grow over spaces and marks.
+    llama.cpp runs those of any vocabulary. It merges whatever makes a token, by the token's score, and splits nothing
+    beforehand; so does this one, and both make the same tokens of any text. While it is trained, digits stay apart,
+    and words do not grow over spaces and marks.
     """
     try:
         from tokenizers import Tokenizer, decoders, models, normalizers
         from transformers import PreTrainedTokenizerFast
     except ImportError as error:
         raise MissingExtraError("tokenizers", "train") from error
-    words = _words(texts)
+    words = [word for word in _words(texts) if word not in _SPECIAL]
     pieces = [*_SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
-    pieces += [piece for piece in words if piece not in pieces]
+    pieces += words
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     merges = [
         (piece[:at], piece[at:])
@@ -95,16 +94,17 @@ def make_tokenizer(texts: Iterable[str]) -> Any:
         for at in range(1, len(piece))
         if piece[:at] in vocabulary and piece[at:] in vocabulary
     ]
-    made = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True))
+    unknown, begin, end, pad, *turns = _SPECIAL
+    made = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown, byte_fallback=True))
     made.normalizer = normalizers.Replace(" ", "▁")
     made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     loaded: Any = PreTrainedTokenizerFast(
         tokenizer_object=made,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        additional_special_tokens=[_USER, _ASSISTANT],
+        unk_token=unknown,
+        bos_token=begin,
+        eos_token=end,
+        pad_token=pad,
+        additional_special_tokens=turns,
         add_prefix_space=False,
         clean_up_tokenization_spaces=False,
     )
