@@ -569,6 +569,11 @@ class Judge:
         """The sampling in use, before each vote's own seed."""
         return wait(submit(self._start()))[1].sampling
 
+    @property
+    def tokens_spent(self) -> int:
+        """Tokens read and written by this judge in this process so far; what came from the store is not counted."""
+        return self._session.get().spent
+
     async def _stop(self) -> None:
         if self._owns_backend:
             await self.backend.aclose()

@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+from rmr1_sdk.prompts import shown_pair
+from rmr1_sdk.training.tiny import trace
 from rmr1_sdk.types import Completion, Request, Usage
 
 
@@ -58,3 +60,13 @@ def by_xs_or_mute(request: Request) -> str:
 def loose(request: Request) -> str:
     """A verdict as RM-R1's evaluators read it, without the tags; none for problems of mathematics."""
     return mute(request) if "math-prm" in request.messages[-1].content else "I prefer [[A]]."
+
+
+def taught(request: Request) -> Completion:
+    """The tiny teacher's judgment, after noting in the file $ASKED that it was asked."""
+    with Path(os.environ["ASKED"]).open("a") as file:
+        file.write(digest(request) + "\n")
+    time.sleep(0.002)
+    pair = shown_pair(request.messages)
+    assert pair
+    return Completion(text=trace(pair), usage=Usage(prompt_tokens=100, completion_tokens=50), model="fake")

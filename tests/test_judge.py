@@ -411,6 +411,7 @@ def test_a_token_budget_stops_the_run_and_says_so() -> None:
     with pytest.raises(BudgetExceeded, match="max_tokens_total=1000"):
         done.extend(judge.compare_many(pairs))
     assert judge.backend.asked == 10  # type: ignore[attr-defined]
+    assert judge.tokens_spent == 1000
 
 
 def test_an_engine_error_ends_the_run() -> None:

@@ -2,15 +2,20 @@
 
 import json
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import typer
 
 from rmr1_sdk import prompts
+from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.progress import bar
+from rmr1_sdk.training import distill as stage
+from rmr1_sdk.training import teachers
 from rmr1_sdk.training.data import DataPlan, prepare
 from rmr1_sdk.training.sources import Source, read_pairs
 from rmr1_sdk.training.splits import check_parts, parse_parts
@@ -46,7 +51,7 @@ def data(
     ] = None,
     max_prompt_tokens: Annotated[int, typer.Option(min=1, help="What a prompt may have, with --tokenizer.")] = 4096,
     prompt: Annotated[str, typer.Option(help="The prompt that is measured.")] = "cor",
-    seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
+    seed: runs.Seed = 0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="List bad rows in the card and go on.")] = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -67,9 +72,78 @@ def data(
     if dry_run:
         _show_first_rows(plan)
         return
-    with bar(None, "rows", "reading") if sys.stderr.isatty() else nullcontext(lambda: None) as advance:
+    with _bar(None, "rows", "reading") as advance:
         card = prepare(plan, out, advance=advance)
     print(card.as_markdown() if sys.stdout.isatty() else card.model_dump_json())
+
+
+@app.command()
+def distill(
+    pairs: Annotated[Path, typer.Argument(help="A JSONL file of pairs with a label.")],
+    out: Out,
+    teacher: Annotated[
+        str, typer.Option(help='An engine and a model, as in "openai:MODEL"; "tiny"; or "replay:FILE".')
+    ],
+    second: Annotated[str | None, typer.Option(help="Who is told the answer where the first was wrong.")] = None,
+    prompt: Annotated[str, typer.Option(help="What both are asked with.")] = "cor",
+    max_tokens: runs.MaxTokens = None,
+    temperature: runs.Temperature = None,
+    seed: runs.Seed = 0,
+    max_tokens_total: runs.MaxTokensTotal = None,
+    max_concurrency: runs.MaxConcurrency = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Let teachers write the traces that a judge learns from, and keep those without a fault."""
+    sampling = runs.sampling(max_tokens, temperature)
+    needed = stage.estimate(pairs, prompt=prompt, sampling=sampling)
+    if dry_run:
+        print(needed.model_dump_json(indent=2))
+        return
+    print(_told(needed, with_second=second is not None), file=sys.stderr)
+    first, other = teachers.teacher(teacher), teachers.teacher(second) if second else None
+    try:
+        with _bar(needed.pairs, "pairs", "asking") as advance:
+            report = stage.distill(
+                pairs,
+                out,
+                first,
+                other,
+                prompt=prompt,
+                sampling=sampling,
+                max_tokens_total=max_tokens_total,
+                max_concurrency=max_concurrency,
+                seed=seed,
+                advance=advance,
+            )
+    finally:
+        for engine in (first, other):
+            if engine is not None:
+                wait(submit(engine.aclose()))
+    print(_as_lines(report) if sys.stdout.isatty() else report.model_dump_json())
+
+
+def _told(needed: stage.Estimate, *, with_second: bool) -> str:
+    text = f"{needed.pairs:,} pairs: about {needed.read:,} tokens to read, at most {needed.written_at_most:,} to write"
+    if not with_second:
+        return text
+    read, written = needed.second_read_at_most, needed.second_written_at_most
+    return f"{text}; the second teacher, if it is asked about a quarter, reads {read:,} and writes {written:,} at most"
+
+
+def _as_lines(report: stage.DistillReport) -> str:
+    rows = [
+        ("pairs", f"{report.pairs:,}"),
+        ("first teacher right", str(report.first_right)),
+        ("kept", f"{report.kept:,} of the first teacher, {report.corrected:,} of the second"),
+        ("A is better", str(report.first_is_better or "")),
+        ("rejected", ", ".join(f"{reason} {count:,}" for reason, count in report.rejected.items())),
+        ("tokens", f"{report.tokens_read:,} read, {report.tokens_written:,} written"),
+    ]
+    return runs.as_lines(rows, [])
+
+
+def _bar(total: int | None, unit: str, doing: str) -> AbstractContextManager[Callable[[], None]]:
+    return bar(total, unit, doing) if sys.stderr.isatty() else nullcontext(lambda: None)
 
 
 def _show_first_rows(plan: DataPlan) -> None:

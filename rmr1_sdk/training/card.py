@@ -7,7 +7,7 @@ from typing import Any
 from rmr1_sdk.stats import Interval, wilson
 from rmr1_sdk.types import OTHER, Pair, Value
 
-__all__ = ["DataCard", "Lengths", "Rows", "Share", "Tally"]
+__all__ = ["DataCard", "Lengths", "Rows", "Share", "Tally", "share"]
 
 
 class Share(Value):
@@ -159,8 +159,8 @@ class Tally:
         """What they come to."""
         return Rows(
             rows=self._rows,
-            first_is_better=_share(self._first, self._rows),
-            longer_is_better=_share(self._longer, self._differ),
+            first_is_better=share(self._first, self._rows),
+            longer_is_better=share(self._longer, self._differ),
             question=_summed_up(self._question),
             better=_summed_up(self._better),
             worse=_summed_up(self._worse),
@@ -168,7 +168,8 @@ class Tally:
         )
 
 
-def _share(successes: int, trials: int) -> Share | None:
+def share(successes: int, trials: int) -> Share | None:
+    """A share with its interval; None without trials."""
     interval = wilson(successes, trials)
     return interval and Share(**interval._asdict(), of=trials)
 

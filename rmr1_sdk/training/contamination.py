@@ -26,7 +26,7 @@ _OLDEST = pow(_BASE, NGRAM, 2**64)
 
 
 class Benchmarks:
-    """The texts of benchmark files, as hashes of 64 bits: about 150 bytes of memory a word.
+    """The texts of benchmark files, as hashes of 64 bits: about 100 bytes of memory a word.
 
     Every text in a file counts, wherever it stands in a row: questions, answers, references.
     Raises ConfigError where a file cannot be read, DataError where it is of no form that is known.

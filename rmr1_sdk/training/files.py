@@ -49,8 +49,14 @@ def _jsonl(path: Path, file: IO[bytes]) -> Rows:
 def _json(path: Path, file: IO[bytes]) -> Rows:
     try:
         rows = json.load(file)
-    except ValueError as error:
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # JSON lines under another name
+            file.seek(0)
+            yield from _jsonl(path, file)
+            return
         raise DataError(f"not JSON ({error})", path=path) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 ({error})", path=path) from error
     if not isinstance(rows, list):
         raise DataError(f"a JSON file of rows is a list, not {type(rows).__name__}", path=path)
     for number, row in enumerate(rows, start=1):
@@ -99,5 +105,7 @@ def hub_rows(name: str, *, split: str, revision: str | None = None) -> Rows:
     try:
         rows = datasets.load_dataset(name, split=split, revision=revision, streaming=True)
         yield from enumerate(map(dict, rows), start=1)
-    except (OSError, ValueError) as error:  # what datasets raises where nothing is found, and what the network does
+    except (
+        Exception
+    ) as error:  # whatever it is: the library has no error of its own for what the hub and the network do
         raise ConfigError(f"hub:{name}, split {split!r}: {error}") from error

@@ -62,7 +62,7 @@ class Domain(Value):
     distractor: float = Field(default=0.4, ge=0, le=1)
     links: tuple[int, int] = (5, 6)
     hops: tuple[int, int] = (2, 3)
-    words: tuple[int, int] = (4, 6)
+    words: tuple[int, int] = (3, 5)
 
     @field_validator("steps", "links", "hops", "words")
     @classmethod

@@ -165,6 +165,8 @@ def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path) -> None:
     rows = [{"prompt": f"Sum {n}, or\nmore?", "chosen": str(n), "rejected": "no" * 90_000} for n in range(3)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "x.json").write_text(json.dumps(rows))
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "lines" / "x.json").write_text((tmp_path / "x.jsonl").read_text())
     with gzip.open(tmp_path / "x.jsonl.gz", "wt") as file:
         file.write("\n".join(map(json.dumps, rows)))
     with (tmp_path / "x.csv").open("w", newline="") as file:
@@ -173,7 +175,7 @@ def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path) -> None:
         writer.writerows(rows)
     plain = [pair.model_copy(update={"id": None}) for pair in pairs(tmp_path / "x.jsonl")]
     assert [pair.question for pair in plain] == [row["prompt"] for row in rows]
-    for name in ("x.json", "x.jsonl.gz", "x.csv"):
+    for name in ("x.json", "lines/x.json", "x.jsonl.gz", "x.csv"):
         assert [pair.model_copy(update={"id": None}) for pair in pairs(tmp_path / name)] == plain, name
 
 
@@ -182,6 +184,7 @@ def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path) -> None:
     [
         ("x.txt", b"", "the name must end in one of .jsonl, .json, .csv, .parquet"),
         ("x.json", b"[", "x.json: not JSON"),
+        ("x.json", b'["\xff"]', "x.json: not UTF-8"),
         ("x.json", b'{"a": 1}', "a JSON file of rows is a list, not dict"),
         ("x.csv", b"a,b\n\xff,2\n", "not CSV in UTF-8"),
         ("x.jsonl.gz", b"no", "x.jsonl.gz: Not a gzipped file"),

@@ -1,0 +1,60 @@
+"""Engines that teach where no API can be reached."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rmr1_sdk.backends import Backend, connect
+from rmr1_sdk.backends.fake import FakeBackend
+from rmr1_sdk.errors import BackendError, DataError
+from rmr1_sdk.seeds import digest
+from rmr1_sdk.training.files import read_rows
+from rmr1_sdk.training.steps import file_digest
+from rmr1_sdk.training.tiny import Teacher
+from rmr1_sdk.types import Completion, Request
+
+__all__ = ["Replay", "teacher"]
+
+
+class Replay(FakeBackend):
+    """Answers with what was recorded: a file that `rmr1 store export` wrote.
+
+    A request is known by its messages; of several completions the oldest counts. Others raise BackendError. Raises
+    ConfigError where the file cannot be read, DataError at a line that is no record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(self._recorded, identity=f"replay {file_digest(path)}")
+        self.model = f"replay:{path.name}"
+        self._path = path
+        self._completions: dict[int, Completion] = {}
+        for number, row in read_rows(path):
+            try:
+                if isinstance(row, ValueError):
+                    raise row
+                completion = Completion.model_validate(row["completion"])
+                self._completions.setdefault(_key(row["request"]["messages"]), completion)
+            except (ValueError, KeyError, TypeError) as error:
+                why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else repr(error)
+                raise DataError(f"no record of `rmr1 store export` ({why})", path=path, line=number) from error
+
+    def _recorded(self, request: Request) -> Completion:
+        completion = self._completions.get(_key([message.model_dump() for message in request.messages]))
+        if completion is None:
+            raise BackendError(f"{self._path} holds no answer to this request")
+        return completion
+
+
+def _key(messages: Any) -> int:
+    return digest(json.dumps(messages, sort_keys=True))
+
+
+def teacher(spec: str) -> Backend:
+    """The engine for "tiny", for "replay:FILE", or for whatever `connect` takes. Raises ConfigError as that does."""
+    if spec == "tiny":
+        return Teacher()
+    if spec.startswith("replay:"):
+        return Replay(Path(spec.removeprefix("replay:")))
+    return connect(spec)
