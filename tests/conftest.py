@@ -25,6 +25,19 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def texts(shared: Path) -> dict[str, str]:
+    """The texts that published RM-R1 checkpoints were trained with, by their names there."""
+    names = {
+        "INSTRUCT_SYSTEM_PROMPT": "instruct_system",
+        "INSTRUCT_SINGLE_USER_PROMPT_TEMPLATE": "instruct_user_single",
+        "INSTRUCT_MULTI_USER_PROMPT_TEMPLATE": "instruct_user_multi",
+        "REASONING_SINGLE_PROMPT_TEMPLATE": "reasoning_user_single",
+        "REASONING_MULTI_PROMPT_TEMPLATE": "reasoning_user_multi",
+    }
+    return {name: (shared / "prompts" / f"{file}.txt").read_bytes().decode() for name, file in names.items()}
+
+
 @pytest.fixture(scope="session")
 def gguf() -> Path:
     """The file of a real model of 135 million parameters."""

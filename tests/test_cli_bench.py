@@ -17,13 +17,6 @@ from tests.published import says, write
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 FAKE = "fake:tests.replies:decided"
-PROMPTS = {
-    "INSTRUCT_SYSTEM_PROMPT": "instruct_system",
-    "INSTRUCT_SINGLE_USER_PROMPT_TEMPLATE": "instruct_user_single",
-    "INSTRUCT_MULTI_USER_PROMPT_TEMPLATE": "instruct_user_multi",
-    "REASONING_SINGLE_PROMPT_TEMPLATE": "reasoning_user_single",
-    "REASONING_MULTI_PROMPT_TEMPLATE": "reasoning_user_multi",
-}
 
 
 @pytest.fixture
@@ -78,6 +71,13 @@ def test_a_finished_run_is_scored_again_without_a_model(run: Run, tmp_path: Path
     assert scores(run("judgebench", "--from", out)) == scores(first)
     (compat,) = scores(run("judgebench", "--from", out, "--profile", "rmr1_compat"))
     assert compat.profile == "rmr1_compat"
+    assert [note for note in compat.notes if note.startswith("fake: asked with ")] == [
+        'fake: asked with orders "both", where the profile has "given"',
+        "fake: asked with max_tokens 4096, where the profile has 50000",
+        "fake: asked with top_p null, where the profile has 1.0",
+        'fake: asked with stop ["</answer>"], where the profile has []',
+        "fake: asked with prompt 'cor', where the profile has the published one as it is",
+    ]
     elsewhere = write("judgebench", tmp_path / "other", {"gpt-4o-2024-05-13": 9})
     refused = run("judgebench", "--from", out, "--data", elsewhere)
     assert refused.returncode == 1
@@ -99,6 +99,7 @@ def test_several_judges_stand_in_one_table(run: Run, tmp_path: Path) -> None:
     found = scores(said)
     assert [one.model for one in found] == ["rewards", "m"]
     assert [one.figures[0].value for one in found] == [0.8, 0.5]
+    assert found[0].notes[-1] == "rewards: judged by others; of this profile is the scoring alone"
     (comparison,) = json.loads(said.stdout)["comparisons"]
     assert (comparison["n"], comparison["only_first"], comparison["only_second"]) == (60, 24, 6)
     assert comparison["differences"][0]["difference"] == pytest.approx(0.3)
@@ -118,18 +119,22 @@ def test_a_sample_is_drawn_by_seed_and_said(run: Run, tmp_path: Path) -> None:
     )
     record = json.loads((out / "run.json").read_text())
     assert (record["limit"], record["notes"]) == (42, list(found.notes))
+    other = tmp_path / "other.jsonl"
+    names = [pair.id for pair in load("llmbar", data).pairs()]
+    other.write_text("".join(json.dumps({"id": name, "winner": "A"}) + "\n" for name in names))
+    (beside,) = scores(run("llmbar", "--data", data, "--limit", 42, "--seed", 3, "--from", other))
+    assert beside.judged == 42
     (again,) = scores(run("llmbar", "--from", out))
     assert again.notes == ("42 of 419 pairs were judged",)
     assert again.figures == found.figures
 
 
-def test_rmr1_compat_asks_as_rm_r1_does(run: Run, tmp_path: Path, shared: Path) -> None:
+def test_rmr1_compat_asks_as_rm_r1_does(run: Run, tmp_path: Path, texts: dict[str, str]) -> None:
     data, out = write("rewardbench", tmp_path), tmp_path / "out"
     given = ("rewardbench", "--data", data, "--partial", "--profile", "rmr1_compat", "--out", out)
     refused = run(*given, "--model", "fake:tests.replies:by_xs")
     assert refused.returncode == 2
     assert "run `rmr1 prompts pull`" in refused.stderr
-    texts = {name: (shared / "prompts" / f"{file}.txt").read_bytes().decode() for name, file in PROMPTS.items()}
     cache_folder().mkdir(parents=True)
     (cache_folder() / "published-prompts.json").write_text(json.dumps(texts))
     (found,) = scores(run(*given, "--model", "fake:tests.replies:loose"))
@@ -141,8 +146,10 @@ def test_rmr1_compat_asks_as_rm_r1_does(run: Run, tmp_path: Path, shared: Path) 
     assert [len(json.loads(line)["verdicts"]) for line in (out / "judgments.jsonl").read_text().splitlines()] == [
         1
     ] * 13
-    official = run("rewardbench", "--from", out, "--profile", "official")
-    assert scores(official)[0].figure("math-prm").value == 0.5
+    assert not any("asked with" in note for note in found.notes)
+    (official,) = scores(run("rewardbench", "--from", out, "--profile", "official"))
+    assert official.figure("math-prm").value == 0.5
+    assert 'fake: asked with orders "given", where the profile has "random"' in official.notes
 
 
 def test_a_person_gets_a_table_on_the_screen(rmr1: list[str], tmp_path: Path) -> None:
@@ -180,7 +187,7 @@ def test_what_cannot_be_read_is_counted_and_fails_the_run(run: Run, tmp_path: Pa
     [
         (["ifbench"], 2, "--model is missing"),
         (["ifbnch", "--model", FAKE], 2, "there is no benchmark 'ifbnch'; did you mean 'ifbench'?"),
-        (["ifbench", "--model", FAKE], 2, "ifbench is not on the hub: give data="),
+        (["ifbench", "--model", FAKE], 2, "ifbench is not on the hub: give its file or"),
         (["ifbench", "--data", "d", "--model", FAKE], 1, "4 rows where IFBench has 444"),
         (["ifbench", "--data", "d", "--partial", "--model", "lama_cpp:m"], 2, "unknown backend 'lama_cpp'"),
         (["ifbench", "--data", "d", "--partial", "--profile", "x", "--model", "m"], 2, "profile is one of official, r"),

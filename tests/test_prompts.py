@@ -18,13 +18,6 @@ from rmr1_sdk.prompts import COR, PROMPTS, REASONING, get, published, resolve
 from rmr1_sdk.types import Completion, Criterion, Pair, Rubric
 from tests.test_parsing import DAMAGE
 
-FILES = {
-    "INSTRUCT_SYSTEM_PROMPT": "instruct_system",
-    "INSTRUCT_SINGLE_USER_PROMPT_TEMPLATE": "instruct_user_single",
-    "INSTRUCT_MULTI_USER_PROMPT_TEMPLATE": "instruct_user_multi",
-    "REASONING_SINGLE_PROMPT_TEMPLATE": "reasoning_user_single",
-    "REASONING_MULTI_PROMPT_TEMPLATE": "reasoning_user_multi",
-}
 SINGLE = Pair(question="Q?", a="first", b="second")
 MULTI = Pair(
     question=[
@@ -46,11 +39,6 @@ def notebook(texts: dict[str, str]) -> bytes:
         {"cell_type": "code", "source": source.splitlines(keepends=True)},
     ]
     return json.dumps({"cells": cells}).encode()
-
-
-@pytest.fixture
-def texts(shared: Path) -> dict[str, str]:
-    return {name: (shared / "prompts" / f"{file}.txt").read_bytes().decode() for name, file in FILES.items()}
 
 
 # --- rendering ---
@@ -186,7 +174,7 @@ def test_a_published_checkpoint_with_its_texts_is_asked_as_it_was_trained(
 ) -> None:
     file = tmp_path / "demo.ipynb"
     file.write_bytes(notebook(texts))
-    assert sorted(published.import_notebook(file)) == sorted(FILES)
+    assert sorted(published.import_notebook(file)) == sorted(texts)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         instruct = resolve("auto", model="RM-R1-Qwen2.5-Instruct-7B", chat_template=None, recorded=None)

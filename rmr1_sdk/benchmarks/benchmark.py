@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Literal, get_args
 
@@ -104,7 +104,7 @@ class Benchmark:
     """Pairs whose better side is known, and how judgments of them are scored. `load` makes one."""
 
     entry: Entry
-    items: tuple[Pair, ...]
+    items: tuple[Pair, ...] = field(repr=False)
     data_sha256: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -166,10 +166,8 @@ class Benchmark:
             notes.append(f"{len(graded):,} of {len(self.items):,} pairs were judged")
         estimator = Estimator(seed)
         model, prompt = _made_by(graded)
-        nodes = self.entry.nodes(graded, profile)
-        figures = {node.name: estimator.figure(node) for node in nodes}
-        missing = [name for name, figure in figures.items() if figure is None]
-        if missing:
+        found = [(node.name, estimator.figure(node)) for node in self.entry.nodes(graded, profile)]
+        if missing := [name for name, figure in found if figure is None]:
             notes.append(f"left out, since not all of it was judged: {', '.join(missing)}")
         return Scores(
             benchmark=self.name,
@@ -181,7 +179,7 @@ class Benchmark:
             judged=len(graded),
             ties=sum(one.judgment.winner == "tie" for one in graded),
             unreadable=sum(not one.covered for one in graded),
-            figures=tuple(figure for figure in figures.values() if figure),
+            figures=tuple(figure for _, figure in found if figure),
             position=two_orders(graded, estimator),
             calibration=calibration(graded),
             agreement=agreements(graded, model or "judge", estimator),

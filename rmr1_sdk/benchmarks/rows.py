@@ -153,7 +153,7 @@ def from_hub(hub: Hub) -> Iterator[Raw]:
             rows = load_dataset(hub.name, data_dir=hub.folder, split=split)
         except Exception as error:  # whatever it is, the library has no error of its own for it
             raise DataError(
-                f"cannot be had from the hub ({error}); with its files at hand, use data=", path=place
+                f"cannot be had from the hub ({error}); with its files at hand, give them as data", path=place
             ) from error
         for number, fields in enumerate(rows, start=1):
             yield Raw(place, number, dict(fields))

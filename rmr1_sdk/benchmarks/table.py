@@ -27,20 +27,16 @@ BENCHMARKS = {
 """Every benchmark by its name. A new one is an entry and its scorer."""
 
 
-def load(name: str, data: str | Path | None = None, *, partial: bool = False) -> Benchmark:
+def load(name: str | Entry, data: str | Path | None = None, *, partial: bool = False) -> Benchmark:
     """A benchmark from its published file or folder; without `data`, from the hub where it is there.
 
-    The number of pairs is checked; with `partial` it may be any, and scores say so. A subset that is missing whole is
-    said too.
+    `name` is one of BENCHMARKS, or an Entry of your own. The number of pairs is checked; with `partial` it may be any,
+    and scores say so. A subset that is missing whole is said too.
 
     Raises ConfigError for a name or a place that is not there, and DataError, which names file, row and field, for
     rows that are not what the benchmark publishes.
     """
-    if name not in BENCHMARKS:
-        near = get_close_matches(name, BENCHMARKS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(BENCHMARKS)}"
-        raise ConfigError(f"there is no benchmark {name!r}{hint}")
-    entry = BENCHMARKS[name]
+    entry = _entry(name) if isinstance(name, str) else name
     paths = [] if data is None else find(Path(data).expanduser(), entry.files)
     place = paths[0] if len(paths) == 1 else Path(data) if data is not None else None
     rows = [raw for path in paths for raw in read(path)] if paths else _hub_rows(entry)
@@ -50,9 +46,17 @@ def load(name: str, data: str | Path | None = None, *, partial: bool = False) ->
     return Benchmark(entry, pairs, digest(paths) if paths else None, notes)
 
 
+def _entry(name: str) -> Entry:
+    if name not in BENCHMARKS:
+        near = get_close_matches(name, BENCHMARKS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(BENCHMARKS)}"
+        raise ConfigError(f"there is no benchmark {name!r}{hint}")
+    return BENCHMARKS[name]
+
+
 def _hub_rows(entry: Entry) -> list[Raw]:
     if entry.hub is None:
-        raise ConfigError(f"{entry.name} is not on the hub: give data=, its file or folder ({entry.source})")
+        raise ConfigError(f"{entry.name} is not on the hub: give its file or folder as data ({entry.source})")
     return list(from_hub(entry.hub))
 
 
@@ -75,10 +79,8 @@ def _check_counts(entry: Entry, pairs: Sequence[Pair], place: Path | None, parti
     wrong = [subset for subset, n in expected.items() if found[subset] not in (0, n)]
     if wrong and not partial:
         what = f" of {wrong[0]}" if wrong[0] else ""
-        raise DataError(
-            f"{found[wrong[0]]:,} rows{what} where {entry.title} has {expected[wrong[0]]:,}; partial=True takes a part",
-            path=place,
-        )
+        counts = f"{found[wrong[0]]:,} rows{what} where {entry.title} has {expected[wrong[0]]:,}"
+        raise DataError(f"{counts}; partial (--partial) takes a part", path=place)
     notes = [f"a part of {entry.title}: {found.total():,} of {sum(expected.values()):,}"] if wrong else []
     if missing := [subset for subset in expected if not found[subset]]:
         notes.append(f"not there: {', '.join(missing)}")

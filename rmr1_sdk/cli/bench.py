@@ -4,13 +4,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 
 from rmr1_sdk import benchmarks
 from rmr1_sdk.backends import connect
-from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Scores, judge_options
+from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Protocol, Scores, judge_options
 from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.judge import Judge
@@ -50,10 +50,11 @@ def bench(
     if model or not results:
         runs.check_model(model, offline=offline)
     benchmark, chosen, about = _load(name, results, data, profile, partial=partial)
+    found = [benchmarks.read_results(benchmark, path) for path in results]
     if limit is not None:
         benchmark = benchmark.sample(limit, seed)
         about["limit"] = limit
-    judged = [_results(benchmark, path) for path in results]
+    judged = [_Judged(_of(benchmark, one), _record(path)) for one, path in zip(found, results, strict=True)]
     if model:
         given = {
             "prompt": prompt,
@@ -67,9 +68,16 @@ def bench(
             "timeout_s": timeout,
         }
         judged.insert(0, _run(model, benchmark, chosen, given, out and out / _JUDGMENTS, about))
-    scores = [benchmark.score(judgments, chosen) for judgments in judged]
-    comparisons = [benchmark.compare(judged[0], other, chosen) for other in judged[1:]]
+    scores = [_score(benchmark, one, chosen) for one in judged]
+    comparisons = [benchmark.compare(judged[0].judgments, other.judgments, chosen) for other in judged[1:]]
     _report(scores, comparisons, out)
+
+
+class _Judged(NamedTuple):
+    """Judgments, and the record of how they were asked for; empty where others made them."""
+
+    judgments: list[Judgment]
+    record: dict[str, Any]
 
 
 def _load(
@@ -101,10 +109,10 @@ def _record(path: Path) -> dict[str, Any]:
     return found
 
 
-def _results(benchmark: Benchmark, path: Path) -> list[Judgment]:
-    """What a file says of these pairs. It may say more, where they are a sample."""
+def _of(benchmark: Benchmark, judgments: Sequence[Judgment]) -> list[Judgment]:
+    """The judgments of these pairs, which may be a sample of those that were judged."""
     there = {pair.id for pair in benchmark.pairs()}
-    return [one for one in benchmarks.read_results(benchmark, path) if one.pair_id in there]
+    return [judgment for judgment in judgments if judgment.pair_id in there]
 
 
 def _run(
@@ -114,7 +122,7 @@ def _run(
     given: dict[str, Any],
     out: Path | None,
     about: dict[str, Any],
-) -> list[Judgment]:
+) -> _Judged:
     """Judge the pairs as the profile asks, but for what was given; keep what was said, and how it was asked."""
     backend = connect(model)
     protocol = benchmark.protocol(profile)
@@ -130,11 +138,35 @@ def _run(
                 output.write(judgment)
             asked = {name: options[name] for name in ("orders", "votes", "seed")}
             run = about | {"protocol": str(protocol), "notes": benchmark.notes, "pairs": len(judgments)} | asked
+            record = runs.record(judge, run, benchmark.data_sha256)
             if out:
-                runs.write_record(out, runs.record(judge, run, benchmark.data_sha256))
+                runs.write_record(out, record)
     finally:
         wait(submit(backend.aclose()))
-    return judgments
+    return _Judged(judgments, record)
+
+
+def _score(benchmark: Benchmark, judged: _Judged, profile: Profile) -> Scores:
+    """The scores, with a note of whatever was not asked as the profile asks."""
+    scores = benchmark.score(judged.judgments, profile)
+    departures = _departures(judged.record, benchmark.protocol(profile))
+    return scores.model_copy(update={"notes": (*scores.notes, *(f"{scores.model}: {text}" for text in departures))})
+
+
+def _departures(record: dict[str, Any], protocol: Protocol) -> Iterator[str]:
+    if not record:
+        yield "judged by others; of this profile is the scoring alone"
+        return
+    wanted: dict[str, Any] = {"orders": protocol.orders, "votes": 1}
+    asked = {name: record.get(name) for name in wanted}
+    sampling = {"temperature": 0.0} if protocol.sampling is None else protocol.sampling.model_dump(exclude_unset=True)
+    wanted |= sampling
+    asked |= {name: record.get("sampling", {}).get(name) for name in sampling}
+    for name, value in wanted.items():
+        if (was := json.dumps(asked[name])) != (should := json.dumps(value)):
+            yield f"asked with {name} {was}, where the profile has {should}"
+    if protocol.published_prompt and record.get("neutralise"):
+        yield f"asked with prompt {record.get('prompt')!r}, where the profile has the published one as it is"
 
 
 def _report(scores: Sequence[Scores], comparisons: Sequence[Comparison], out: Path | None) -> None:

@@ -32,7 +32,5 @@ def test_a_data_set_of_the_hub_holds_the_same_pairs(tmp_path: Path, monkeypatch:
 def test_a_hub_that_does_not_have_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = BENCHMARKS["rewardbench"]
     monkeypatch.setitem(BENCHMARKS, "rewardbench", replace(entry, hub=Hub(str(tmp_path / "none"), ("filtered",))))
-    with pytest.raises(
-        DataError, match=r"none:filtered: cannot be had from the hub .*; with its files at hand, use data="
-    ):
+    with pytest.raises(DataError, match=r"none:filtered: cannot be had from the hub .*; with its files at hand, give"):
         load("rewardbench")

@@ -26,6 +26,7 @@ from rmr1_sdk import (
     connect,
     read,
 )
+from rmr1_sdk.benchmarks import Scores, judge_options, load, read_results
 from rmr1_sdk.rewards import RewardMetrics, openrlhf, preference_reward, trl, verdict_reward, verl
 
 
@@ -96,6 +97,17 @@ def streams(judge: Judge) -> None:
             assert_type(event.judgment, Judgment | None)
     judge.stream("Q", "1", "2")
     judge.stream("Q", "1")  # type: ignore[call-overload]
+
+
+def benchmarked(judge: Judge) -> None:
+    benchmark = load("rewardbench", Path("reward-bench"), partial=True)
+    asked = Judge(judge.backend, **judge_options(benchmark.protocol("rmr1_compat"), judge.backend))
+    judgments = list(asked.compare_many(benchmark.sample(200, seed=1).pairs()))
+    scores = benchmark.score(judgments, profile="rmr1_compat")
+    assert_type(scores, Scores)
+    assert_type(scores.figure("Chat Hard").covered_accuracy, float | None)
+    assert_type(benchmark.compare(judgments, read_results(benchmark, "other.jsonl")).p, float)
+    benchmark.score(judgments, profile="strict")  # type: ignore[arg-type]
 
 
 async def rewards(judge: Judge) -> None:
