@@ -40,6 +40,7 @@ __all__ = [
     "thinking",
     "unreadable",
     "verdict_prefix",
+    "written_weights",
 ]
 
 Mode = Literal["robust", "rmr1_reward", "rmr1_eval", "rewardbench"]
@@ -547,14 +548,11 @@ class _Item(NamedTuple):
 
 
 def _rubric(text: str, tags: Sequence[_Tag]) -> Rubric | None:
-    span = _section(tags, "rubric", len(text))
     why = _section(tags, "justify", len(text))
-    if span is None and why is None:
+    items = _rubric_items(text, tags)
+    if items is None and why is None:
         return None
-    lines = text[span.start : span.end] if span else ""
-    if span and why and span.start <= why.start < span.end:
-        lines = text[span.start : why.start] + "\n" + text[min(why.end, span.end) : span.end]
-    items = _items(_TAG.sub("", lines).splitlines())
+    items = items or []
     weights = [item.weight for item in items]
     total = sum(weight or 0.0 for weight in weights)
     fractions = None not in weights and total > 0
@@ -569,6 +567,18 @@ def _rubric(text: str, tags: Sequence[_Tag]) -> Rubric | None:
         ),
         justification=(_TAG.sub("", why.of(text)).strip() or None) if why else None,
     )
+
+
+def _rubric_items(text: str, tags: Sequence[_Tag]) -> list[_Item] | None:
+    """The criteria of a rubric as they were written; None without a rubric."""
+    span = _section(tags, "rubric", len(text))
+    if span is None:
+        return None
+    why = _section(tags, "justify", len(text))
+    lines = text[span.start : span.end]
+    if why and span.start <= why.start < span.end:
+        lines = text[span.start : why.start] + "\n" + text[min(why.end, span.end) : span.end]
+    return _items(_TAG.sub("", lines).splitlines())
 
 
 def _items(lines: Sequence[str]) -> list[_Item]:
@@ -648,6 +658,20 @@ def read_rubric(text: str) -> Rubric | FailureKind:
     body, _ = _thought(tags)
     rubric = _rubric(text, [tag for tag in tags if tag.start >= body])
     return rubric if rubric and rubric.criteria else "no_answer"
+
+
+def written_weights(text: str) -> tuple[float | None, ...]:
+    r"""The weights of a completion's rubric as it wrote them, "40%" being 40; None for a criterion without one.
+
+    Empty where there is no rubric with criteria. A Rubric has them as fractions of their sum.
+
+    >>> written_weights("<rubric>1. Truth (60%): is it so?\n2. Tone (30%): is it kind?</rubric>")
+    (60.0, 30.0)
+    """
+    tags = _tags(text)
+    body, thinks_on = _thought(tags)
+    items = None if thinks_on else _rubric_items(text, [tag for tag in tags if tag.start >= body])
+    return tuple(item.weight for item in items or [])
 
 
 def _unstarted(text: str) -> FailureKind | None:
