@@ -18,7 +18,7 @@ from rmr1_sdk.backends.base import recorded_prompt
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
 from rmr1_sdk.types import Sampling
 
-__all__ = ["CHUNK", "Context", "Options"]
+__all__ = ["CHUNK", "Context", "Options", "quieten"]
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Context:
 
         self._lib: Any = llama_cpp  # its functions are made at run time and have no types
         self._np = numpy
-        self._said = _quieten(llama_cpp)
+        self._said = quieten(llama_cpp)
         self._path = options.path
         self._model: Any = None
         self._context: Any = None
@@ -300,7 +300,7 @@ _LogLine = CFUNCTYPE(None, c_int, c_char_p, c_void_p)
 _kept_alive: list[object] = []  # llama.cpp holds these for as long as the process lives
 
 
-def _quieten(llama_cpp: Any) -> deque[str]:
+def quieten(llama_cpp: Any) -> deque[str]:
     """Send llama.cpp's log to ours; returns where its latest errors gather."""
     said: deque[str] = deque(maxlen=4)
 

@@ -22,13 +22,12 @@ from rmr1_sdk.backends.base import (
     StopScanner,
     common_prefix,
     opens_thought,
-    recorded_prompt,
 )
 from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError, RMR1Error
 from rmr1_sdk.types import Completion, Request, Sampling, Usage
 
-__all__ = ["Transformers"]
+__all__ = ["InMemory", "Transformers"]
 
 _WINDOW_S = 0.005
 
@@ -60,7 +59,7 @@ class Transformers:
             raise ConfigError(f"batch_size must be more than 0, not {batch_size}")
         self._checkpoint = Checkpoint(str(model), dtype, adapter)
         self.model = self._checkpoint.name
-        self._engine = PerProcess(partial(_Engine, self._checkpoint, device, batch_size))
+        self._engine = PerProcess(partial(_Engine, partial(_load, self._checkpoint, device), self.model, batch_size))
         self._batch_size = batch_size
         self._identity: str | None = None
 
@@ -88,19 +87,42 @@ class Transformers:
 
     async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
         """Answer one request. Cancelling stops it at the next token."""
-        loop = asyncio.get_running_loop()
-        tell = None if on_text is None else lambda text: loop.call_soon_threadsafe(on_text, text)
-        job = _Job(request, tell)
-        self._engine.get().take(job)
-        try:
-            return await asyncio.wrap_future(job.future)
-        finally:
-            job.cancelled.set()
+        return await self._engine.get().generate(request, on_text)
 
     async def aclose(self) -> None:
         """Free the model. The next use loads it again."""
         if engine := self._engine.take():
             await asyncio.to_thread(engine.close)
+
+
+class InMemory:
+    """A model that others hold in memory, and may change between judgments, as an engine: one in training, for one.
+
+    It tells no probabilities at the verdict, which would cost as much as a second reading of every prompt. The model
+    is used as it is: whether it drops out is its owner's business.
+
+    Args:
+        model: a causal language model of transformers, with or without adapters.
+        tokenizer: with its chat template.
+        name: for people.
+        batch_size: the most requests in one batch.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, name: str, batch_size: int = 16) -> None:
+        self.model = name
+        self.identity = f"memory:{name}:{id(model)}"  # its weights may change: no store knows it again
+        self.capabilities = Capabilities(
+            prefix=True, seed=True, streaming=True, chat_template=tokenizer.chat_template, concurrency=batch_size
+        )
+        self._engine = _Engine(lambda: _Loaded(model, tokenizer), name, batch_size)
+
+    async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
+        """Answer one request. Cancelling stops it at the next token."""
+        return await self._engine.generate(request, on_text)
+
+    async def aclose(self) -> None:
+        """End its thread. It answers nothing more."""
+        await asyncio.to_thread(self._engine.close)
 
 
 def connect(rest: str, **options: Any) -> Transformers:
@@ -119,19 +141,26 @@ class _Job:
 
 
 class _Engine:
-    """The thread that owns the model."""
+    """The thread that works with the model. `load` is called there once."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str | None, batch_size: int) -> None:
-        self._checkpoint = checkpoint
-        self._device = device
+    def __init__(self, load: Callable[[], "_Loaded"], name: str, batch_size: int) -> None:
+        self._load_model = load
+        self._name = name
         self._batch_size = batch_size
         self._queue: queue.SimpleQueue[_Job | Callable[[], object] | None] = queue.SimpleQueue()
         self._loaded: _Loaded | None = None
         self._thread = threading.Thread(target=self._run, name="rmr1-transformers", daemon=True)
         self._thread.start()
 
-    def take(self, job: _Job) -> None:
+    async def generate(self, request: Request, on_text: Callable[[str], None] | None) -> Completion:
+        loop = asyncio.get_running_loop()
+        tell = None if on_text is None else lambda text: loop.call_soon_threadsafe(on_text, text)
+        job = _Job(request, tell)
         self._queue.put(job)
+        try:
+            return await asyncio.wrap_future(job.future)
+        finally:
+            job.cancelled.set()
 
     def call(self, ask: Callable[["_Loaded"], Any]) -> Any:
         """What `ask` says of the loaded model, on its thread."""
@@ -156,7 +185,7 @@ class _Engine:
 
     def _load(self) -> "_Loaded":
         if self._loaded is None:
-            self._loaded = _Loaded(self._checkpoint, self._device)
+            self._loaded = self._load_model()
         return self._loaded
 
     def _run(self) -> None:
@@ -202,40 +231,47 @@ class _Engine:
             return
         latency = round(time.monotonic() - started, 4)
         for job, completion in zip(waiting, completions, strict=True):
-            job.future.set_result(completion.model_copy(update={"model": self._checkpoint.name, "latency_s": latency}))
+            job.future.set_result(completion.model_copy(update={"model": self._name, "latency_s": latency}))
+
+
+def _load(checkpoint: Checkpoint, device: str | None) -> "_Loaded":
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError("transformers", "transformers") from error
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.source)
+        model: Any = AutoModelForCausalLM.from_pretrained(checkpoint.source, dtype=checkpoint.dtype)
+        if checkpoint.adapter:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, checkpoint.adapter)
+        return _Loaded(model.to(device).eval(), tokenizer, checkpoint.prompt)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BackendError(f"{checkpoint.model} could not be loaded: {error}") from error
 
 
 class _Loaded:
     """A model, its tokeniser, and the arithmetic on both."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str | None) -> None:
-        try:
-            import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError as error:
-            raise MissingExtraError("transformers", "transformers") from error
-        self._torch: Any = torch
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.source)
-            model: Any = AutoModelForCausalLM.from_pretrained(checkpoint.source, dtype=checkpoint.dtype)
-            self.commit = str(getattr(model.config, "_commit_hash", None))
-            if checkpoint.adapter:
-                from peft import PeftModel
+    def __init__(self, model: Any, tokenizer: Any, prompt: str | None = None) -> None:
+        import torch
 
-                model = PeftModel.from_pretrained(model, checkpoint.adapter)
-            self._model = model.to(device).eval()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise BackendError(f"{checkpoint.model} could not be loaded: {error}") from error
-        self._device = device
-        self.speech = Speech(self._tokenizer)
-        own = self._model.generation_config
+        self._torch: Any = torch
+        self._model = model
+        self._tokenizer = tokenizer
+        self._device = model.device
+        self.speech = Speech(tokenizer)
+        self.commit = str(getattr(model.config, "_commit_hash", None))
+        own = model.generation_config
         ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-        self._ends = {*ends, self._tokenizer.eos_token_id} - {None}
-        self._pad = self._tokenizer.pad_token_id or 0
+        self._ends = {*ends, tokenizer.eos_token_id} - {None}
+        self._pad = tokenizer.pad_token_id or 0
         self._own_temperature, self._own_top_p = own.temperature or 1.0, own.top_p or 1.0
-        self.n_ctx: int = getattr(self._model.config, "max_position_embeddings", 2**31)
-        self.recorded_prompt = recorded_prompt(Path(checkpoint.source))
+        self.n_ctx: int = getattr(model.config, "max_position_embeddings", 2**31)
+        self.recorded_prompt = prompt
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         """Token ids and attention mask, both [rows, longest], padded on the left."""

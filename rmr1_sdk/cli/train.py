@@ -1,13 +1,15 @@
 """`rmr1 train`: the stages of training a judge."""
 
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, TypeVar, cast
 
 import typer
+from pydantic import ValidationError
 
 from rmr1_sdk import prompts
 from rmr1_sdk.cli import runs
@@ -16,9 +18,16 @@ from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.progress import bar
 from rmr1_sdk.training import distill as stage
 from rmr1_sdk.training import teachers
+from rmr1_sdk.training import tiny_model as tiny
 from rmr1_sdk.training.data import DataPlan, prepare
+from rmr1_sdk.training.export import ExportPlan
+from rmr1_sdk.training.export import export as export_stage
+from rmr1_sdk.training.sft import SftPlan
+from rmr1_sdk.training.sft import sft as sft_stage
 from rmr1_sdk.training.sources import Source, read_pairs
 from rmr1_sdk.training.splits import check_parts, parse_parts
+from rmr1_sdk.training.steps import read_traces
+from rmr1_sdk.types import Value
 
 __all__ = ["app"]
 
@@ -120,6 +129,89 @@ def distill(
             if engine is not None:
                 wait(submit(engine.aclose()))
     print(_as_lines(report) if sys.stdout.isatty() else report.model_dump_json())
+
+
+@app.command("tiny-model")
+def tiny_model(
+    traces: Annotated[Path, typer.Argument(help="A JSONL file of traces; its tokenizer is made of their texts.")],
+    out: Annotated[Path, typer.Option(help="The checkpoint's folder.")],
+    seed: runs.Seed = 0,
+) -> None:
+    """Make a model from nothing, small enough to learn to judge on a laptop."""
+    tiny.make(read_traces(traces), out, tiny.TinyModel(seed=seed))
+
+
+@app.command()
+def sft(
+    traces: Annotated[Path, typer.Argument(help="A JSONL file of traces, as distill leaves it.")],
+    out: Out,
+    model: Annotated[str, typer.Option(help="A checkpoint's folder, or its name on the Hugging Face hub.")],
+    held_out: Annotated[Path | None, typer.Option(help="Labelled pairs to judge in both orders on the way.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="[default: RM-R1's for the model's size]")] = None,
+    epochs: Annotated[float | None, typer.Option(help="How often each trace is read [default: 1].")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Sequences in a step [default: 128].")] = None,
+    micro_batch_size: Annotated[int | None, typer.Option(help="Of these, at once in a process [default: 1].")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens of a sequence [default: 12288].")] = None,
+    packing: Annotated[bool | None, typer.Option(help="Several traces in a sequence [default: on].")] = None,
+    gradient_checkpointing: Annotated[
+        bool | None, typer.Option(help="Compute activations again rather than keep them [default: on].")
+    ] = None,
+    verdict_weight: Annotated[
+        float | None, typer.Option(help="What a token of the verdict counts [default: 1].")
+    ] = None,
+    lora_rank: Annotated[int | None, typer.Option(help="Train adapters of this rank [default: all weights].")] = None,
+    every: Annotated[int | None, typer.Option(help="Steps between checkpoints [default: 50].")] = None,
+    seed: runs.Seed = 0,
+) -> None:
+    """Let a model learn to write the judgments in traces, and judge held-out pairs while it does."""
+    given = {name: value for name, value in locals().items() if name != "out" and value is not None}
+    _quieten()
+    result = sft_stage(_plan(SftPlan, given), out)
+    rows = [
+        ("traces", f"{result.traces:,} in {result.steps:,} steps, {result.too_long:,} too long"),
+        ("loss", f"{result.loss:.4f}"),
+        ("held out, before", str(result.before or "")),
+        ("held out, after", str(result.after or "")),
+    ]
+    print(runs.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="What training left, as in sft/checkpoint.")],
+    out: Out,
+    precision: Annotated[
+        list[str], typer.Option(help="Of a GGUF file beside the one in F16 [default: Q8_0 and Q4_K_M].")
+    ] = [],  # noqa: B006
+    held_out: Annotated[Path | None, typer.Option(help="Labelled pairs that all files judge in both orders.")] = None,
+    data_card: Annotated[Path | None, typer.Option(help="What the judge learned from, as card.md of data.")] = None,
+) -> None:
+    """Merge adapters, write GGUF files, and measure whether they judge as the checkpoint does."""
+    _quieten()
+    given = {"checkpoint": checkpoint, "held_out": held_out, "data_card": data_card}
+    result = export_stage(_plan(ExportPlan, given | ({"precisions": tuple(precision)} if precision else {})), out)
+    rows = [("checkpoint", str(result.checkpoint or ""))]
+    for file in result.files:
+        measured = file.parity and f"; agrees {file.parity.agreement}, accuracy {file.parity.difference} points"
+        rows.append((file.name, f"{file.bytes / 1e6:.1f} MB{measured or ''}"))
+    print(runs.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
+
+
+def _quieten() -> None:
+    """No bars of others where nobody watches. They look at this when they are first imported."""
+    if not sys.stderr.isatty():
+        os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
+
+
+P = TypeVar("P", bound=Value)
+
+
+def _plan(kind: type[P], given: Mapping[str, object]) -> P:
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        faults = [f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['msg']}" for fault in error.errors()]
+        raise ConfigError("; ".join(faults)) from error
 
 
 def _told(needed: stage.Estimate, *, with_second: bool) -> str:

@@ -98,7 +98,12 @@ class Step:
             return False
         if differs := self._differs(found):
             raise ConfigError(f"{self.out} was made with something else ({differs}); name another folder, or delete it")
-        return all((self.out / name).exists() for name in found["outputs"])
+        return "outputs" in found and all((self.out / name).exists() for name in found["outputs"])
+
+    def begin(self) -> None:
+        """Note what is being made: a killed stage that goes on from what it left must not do so for another one."""
+        self.write("step.json", json.dumps(self._record, indent=2) + "\n")
+        self._made.clear()
 
     def _differs(self, found: Mapping[str, Any]) -> str:
         ours = self._record
@@ -127,6 +132,10 @@ class Step:
         """A file that holds this text."""
         with self.writing(name) as file:
             file.write(text)
+
+    def keep(self, *names: str) -> None:
+        """Count files among the outputs that were written by others."""
+        self._made += names
 
     def finish(self) -> None:
         """Note that everything is there."""

@@ -1,0 +1,143 @@
+"""Export: from what a trainer left to a checkpoint and GGUF files that anybody can judge with, measured."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from rmr1_sdk import prompts
+from rmr1_sdk.backends.base import recorded_prompt
+from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.training.gguf_files import convert, quantise
+from rmr1_sdk.training.held_out import HeldOut, read_held_out
+from rmr1_sdk.training.model_card import Exported, ExportedFile, model_card
+from rmr1_sdk.training.parity import judged, parity
+from rmr1_sdk.training.steps import Step
+from rmr1_sdk.types import Value
+
+__all__ = ["ExportPlan", "export"]
+
+
+class ExportPlan(Value):
+    """What becomes of a trained judge.
+
+    Args:
+        checkpoint: what training left: a folder with weights or adapters, a tokenizer and `rmr1.json`.
+        precisions: of the GGUF files beside the one in F16, as llama.cpp names them.
+        held_out: a file of labelled pairs, which the checkpoint and all files judge in both orders.
+        data_card: a file that says what the judge learned from; it goes into the checkpoint and the model card.
+    """
+
+    checkpoint: Path
+    precisions: tuple[str, ...] = Field(default=("Q8_0", "Q4_K_M"))
+    held_out: Path | None = None
+    data_card: Path | None = None
+
+
+def export(plan: ExportPlan, out: Path) -> Exported:
+    """Write `out/checkpoint`, a GGUF file for each precision, how they judge, and a model card of that.
+
+    Adapters are merged. The checkpoint and every file name their prompt, so that `Judge(prompt="auto")` finds it. The
+    files are called by the folder: `out/NAME-Q8_0.gguf`. A run that was killed goes on where it was. A folder that
+    holds the same already is left alone.
+
+    Raises ConfigError where the checkpoint does not name its prompt, and as `convert` and `quantise` do.
+    """
+    prompt = recorded_prompt(plan.checkpoint)
+    if prompt is None:
+        raise ConfigError(
+            f'{plan.checkpoint} has no rmr1.json; write one, {{"prompt": "NAME"}}, with the prompt\'s name'
+        )
+    prompts.get(prompt)
+    inputs = [path for path in (plan.held_out, plan.data_card) if path]
+    made = (*sorted(plan.checkpoint.glob("*.safetensors")), *sorted(plan.checkpoint.glob("*.json")))
+    step = Step("export", out, plan.model_dump(mode="json"), [*inputs, *made])
+    if not step.is_done():
+        step.begin()
+        _write_checkpoint(plan, out / "checkpoint")
+        files = _write_files(plan, out, prompt)
+        result = _measured(plan, out, prompt, files)
+        step.write("result.json", result.model_dump_json(indent=2) + "\n")
+        step.write("README.md", model_card(result, plan.checkpoint, plan.held_out, plan.data_card))
+        step.keep(*(file.name for file in files))
+        step.keep(*(f"checkpoint/{file.name}" for file in sorted((out / "checkpoint").iterdir())))
+        step.finish()
+        for left in out.glob("judgments.db*"):
+            left.unlink()
+    return Exported.model_validate_json((out / "result.json").read_text(encoding="utf-8"))
+
+
+def _write_checkpoint(plan: ExportPlan, folder: Path) -> None:
+    if folder.exists():
+        return
+    part = folder.with_name("checkpoint.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    if (plan.checkpoint / "adapter_config.json").exists():
+        _merge(plan.checkpoint, part)
+    for pattern in _BELONGING:
+        for file in plan.checkpoint.glob(pattern):
+            if not (part / file.name).exists():
+                shutil.copy2(file, part)
+    if plan.data_card:
+        shutil.copy2(plan.data_card, part / f"data_card{plan.data_card.suffix}")
+    part.rename(folder)
+
+
+_BELONGING = (
+    *("model*", "config.json", "generation_config.json", "rmr1.json", "tokenizer*", "*.jinja"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt"),
+)
+"""What makes up a checkpoint. Trainers leave more."""
+
+
+def _merge(adapters: Path, folder: Path) -> None:
+    try:
+        from peft import AutoPeftModelForCausalLM
+    except ImportError as error:
+        raise MissingExtraError("peft", "train") from error
+    tuned: Any = AutoPeftModelForCausalLM.from_pretrained(adapters, dtype="auto")
+    tuned.merge_and_unload().save_pretrained(folder)
+
+
+def _write_files(plan: ExportPlan, out: Path, prompt: str) -> list[Path]:
+    full = out / f"{out.resolve().name}-F16.gguf"
+    files = [full]
+    if not full.exists():
+        part = full.with_suffix(".part")
+        convert(out / "checkpoint", part, prompt)
+        os.replace(part, full)
+    for precision in plan.precisions:
+        file = full.with_name(full.name.replace("-F16.gguf", f"-{precision}.gguf"))
+        files.append(file)
+        if not file.exists():
+            part = file.with_suffix(".part")
+            quantise(full, part, precision)
+            os.replace(part, file)
+    return files
+
+
+def _measured(plan: ExportPlan, out: Path, prompt: str, files: list[Path]) -> Exported:
+    sizes = {file.name: file.stat().st_size for file in files}
+    if plan.held_out is None:
+        return Exported(
+            name=out.resolve().name,
+            prompt=prompt,
+            checkpoint=None,
+            files=tuple(ExportedFile(name=name, bytes=size, parity=None) for name, size in sizes.items()),
+        )
+    pairs = read_held_out(plan.held_out)
+    store = out / "judgments.db"
+    by_checkpoint = judged(f"transformers:{out / 'checkpoint'}", pairs, store)
+    exported = []
+    for file in files:
+        compared = parity(pairs, by_checkpoint, judged(f"llama_cpp:{file}", pairs, store))
+        exported.append(ExportedFile(name=file.name, bytes=sizes[file.name], parity=compared))
+    return Exported(
+        name=out.resolve().name,
+        prompt=prompt,
+        checkpoint=HeldOut.of(pairs, by_checkpoint),
+        files=tuple(exported),
+    )

@@ -1,0 +1,70 @@
+"""How a judge in the making does on pairs that it does not learn from, whose better answer is known."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rmr1_sdk.errors import DataError
+from rmr1_sdk.pairs import read_pairs
+from rmr1_sdk.stats import wilson
+from rmr1_sdk.training.card import Share
+from rmr1_sdk.types import Judgment, Pair, Shown, Side, Value, Verdict
+
+__all__ = ["HeldOut", "picks", "read_held_out"]
+
+
+class HeldOut(Value):
+    """Figures over pairs that were asked about in both orders, one reading each.
+
+    `accuracy` is the share of readings that name the better answer; one that cannot be read does not. `both_right` is
+    the share of pairs on which both readings do. `readable` is the share of readings that can be read, and `first` the
+    share of these that name what was shown first.
+
+    Intervals are Wilson's at 95%. That of `accuracy` is as wide as if both readings of a pair were always alike.
+    """
+
+    accuracy: Share
+    both_right: Share
+    readable: Share
+    first: Share | None
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], judgments: Sequence[Judgment]) -> "HeldOut":
+        """What judgments of these pairs come to, in the same order."""
+        read = [picks(judgment) for judgment in judgments]
+        right = [sum(pick == pair.label for pick in both.values()) for pair, both in zip(pairs, read, strict=True)]
+        named = [(shown, pick) for both in read for shown, pick in both.items() if pick]
+        readings = 2 * len(pairs)
+        return cls(
+            accuracy=_share(sum(right) / 2, len(pairs)),
+            both_right=_share(right.count(2), len(pairs)),
+            readable=_share(len(named), readings),
+            first=_share(sum(shown[0] == pick for shown, pick in named), len(named)) if named else None,
+        )
+
+    def __str__(self) -> str:
+        return f"accuracy {self.accuracy}, both orders {self.both_right}, readable {self.readable}"
+
+
+def picks(judgment: Judgment) -> dict[Shown, Side | None]:
+    """The side that each order's reading names, None where it cannot be read."""
+    read: dict[Shown, Verdict] = {verdict.shown: verdict for verdict in judgment.verdicts}
+    return {shown: read[shown].winner for shown in ("AB", "BA")}
+
+
+def _share(successes: float, trials: int) -> Share:
+    interval = wilson(successes, trials)
+    assert interval
+    return Share(**interval._asdict(), of=trials)
+
+
+def read_held_out(path: Path) -> list[Pair]:
+    """The pairs of a file. Raises ConfigError where it cannot be read, DataError at a line without a better answer."""
+    pairs, bad = read_pairs(path)
+    if bad:
+        raise bad[0]
+    if not pairs:
+        raise DataError("no pairs in this file", path=path)
+    for pair in pairs:
+        if pair.label not in ("A", "B") or pair.is_identical:
+            raise DataError(f"pair {pair.id} has no better answer; label pairs A or B", path=path)
+    return pairs

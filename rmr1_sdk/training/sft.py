@@ -1,0 +1,375 @@
+"""Supervised fine-tuning: a model learns to write the judgments of its teachers."""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+from rmr1_sdk import prompts
+from rmr1_sdk.backends.base import opens_thought
+from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
+from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
+from rmr1_sdk.training.held_out import HeldOut, read_held_out
+from rmr1_sdk.training.steps import Step, Trace, read_traces
+from rmr1_sdk.training.trainers import (
+    Figures,
+    adapters,
+    is_first_process,
+    judged,
+    last_whole,
+    load,
+    mark_whole,
+    processes,
+)
+from rmr1_sdk.types import Value
+
+__all__ = ["Example", "SftPlan", "SftResult", "example", "learning_rate", "make_trainer", "sft"]
+
+
+class SftPlan(Value):
+    """How a model learns from traces. The defaults are those of RM-R1 (arXiv 2505.02387, appendix G, and its scripts).
+
+    Args:
+        model: the folder of a checkpoint, or its name on the Hugging Face hub.
+        traces: the file of traces; all of them are to one prompt.
+        held_out: a file of labelled pairs, which the model judges in both orders as it learns.
+        learning_rate: None is RM-R1's for the model's size, see `learning_rate`.
+        epochs: how often each trace is read.
+        batch_size: sequences in a step, over all processes; with `packing`, each holds as many traces as fit in.
+        micro_batch_size: of these, how many at once in a process.
+        max_length: tokens of a sequence; traces that are longer are left out and counted, not cut.
+        packing: put several traces into a sequence, which do not see each other.
+        gradient_checkpointing: compute activations again rather than keep them.
+        verdict_weight: how much a token of the verdict counts in the loss, of every other one being 1.
+        lora_rank: train adapters of this rank on all linear layers, rather than all weights.
+        every: steps between checkpoints, from which a killed run goes on, and between judgments of `held_out`.
+        seed: all randomness follows from it.
+    """
+
+    model: str
+    traces: Path
+    held_out: Path | None = None
+    learning_rate: float | None = Field(default=None, gt=0)
+    epochs: float = Field(default=1, gt=0)
+    batch_size: int = Field(default=128, ge=1)
+    micro_batch_size: int = Field(default=1, ge=1)
+    max_length: int = Field(default=12288, ge=1)
+    packing: bool = True
+    gradient_checkpointing: bool = True
+    verdict_weight: float = Field(default=1, ge=1)
+    lora_rank: int | None = Field(default=None, ge=1)
+    every: int = Field(default=50, ge=1)
+    seed: int = 0
+
+
+class SftResult(Value):
+    """What came of it: `traces` were learned from in `steps`, `too_long` were left out.
+
+    `loss` is that of the last step; `before` and `after` are what the model did on the held-out pairs, None without
+    such pairs.
+    """
+
+    traces: int
+    too_long: int
+    steps: int
+    loss: float
+    before: HeldOut | None
+    after: HeldOut | None
+
+
+def learning_rate(parameters: int, *, adapters: bool) -> float:
+    """RM-R1's learning rate for a model of that many parameters.
+
+    5e-6 at 7B, 3e-6 at 14B, 2e-6 at 32B by the paper's appendix G; its scripts have 5e-6 throughout. Smaller models
+    get that of 7B. Adapters get ten times as much (Schulman et al., LoRA Without Regret, 2025); RM-R1 has none.
+    """
+    rate = 5e-6 if parameters < 10e9 else 3e-6 if parameters < 20e9 else 2e-6
+    return 10 * rate if adapters else rate
+
+
+# --- traces as tokens --------------------------------------------------------------------------------
+
+
+class Example(NamedTuple):
+    """A trace as tokens, all of one length.
+
+    `labels` are the tokens the judge writes, its end of turn too, and -100 where it reads; `verdict` is 1 at the
+    tokens of `<answer>[[A]]</answer>` and 0 elsewhere.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    verdict: list[int]
+
+
+def example(trace: Trace, tokenizer: Any) -> Example:
+    """A trace as a judge with this tokenizer would have read and written it.
+
+    A thought that the chat template has opened is not opened again. Raises DataError where the trace does not end in
+    its verdict.
+    """
+    speech = Speech(tokenizer)
+    rendered = speech.rendered(prompts.get(trace.prompt).render(trace.pair))
+    text = trace.text.rstrip()
+    if opens_thought(rendered):
+        text = re.sub(r"\A\s*<think>\s?", "", text)
+    verdict = text.rfind("<answer>")
+    if verdict < 0 or not text.endswith("</answer>"):
+        raise DataError(f"the trace of pair {trace.pair.id} does not end in its verdict")
+    read = speech.tokens(rendered)
+    written, ends = _encoded(tokenizer, rendered + text, len(rendered))
+    if written[: len(read)] == read:
+        written, ends = written[len(read) :], ends[len(read) :]
+    else:  # tokens merged over the border, which they cannot when the judge is asked
+        written, ends = _encoded(tokenizer, text, 0)
+    return Example(
+        input_ids=[*read, *written, tokenizer.eos_token_id],
+        labels=[*(-100 for _ in read), *written, tokenizer.eos_token_id],
+        verdict=[*(0 for _ in read), *(int(end > verdict) for end in ends), 0],
+    )
+
+
+def _encoded(tokenizer: Any, text: str, begin: int) -> tuple[list[int], list[int]]:
+    """A text's tokens, and where each ends, in characters from `begin`."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return list(encoded["input_ids"]), [end - begin for _, end in encoded["offset_mapping"]]
+
+
+# --- the trainer -------------------------------------------------------------------------------------
+
+
+def _trainer_class() -> Any:
+    """TRL's SFTTrainer with a weight on the verdict: the loss is the weighted mean over all written tokens of a step.
+
+    Its batches carry `verdict` beside `labels`. It logs `verdict_loss`, that of the verdict's tokens alone.
+    """
+    try:
+        import torch
+        from trl import SFTTrainer
+        from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+    except ImportError as error:
+        raise MissingExtraError("trl", "train") from error
+
+    class Collator(DataCollatorForLanguageModeling):  # type: ignore[misc]  # TRL is not read by mypy
+        def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+            batch: dict[str, Any] = super().torch_call(examples)
+            rows = [torch.tensor(row["verdict"]) for row in examples]
+            if self.padding_free:
+                rows = [torch.cat(rows)]
+            batch["verdict"] = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            return batch
+
+    class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is not read by mypy
+        loss_is_scaled_for_ga = True  # by `_get_num_items_in_batch`, whatever the model takes
+
+        def __init__(self, *, verdict_weight: float, **given: Any) -> None:
+            super().__init__(**given)
+            self._verdict_weight = verdict_weight
+            # handed over late: the trainer takes none where sequences are packed
+            self.data_collator = Collator(self.processing_class.pad_token_id, padding_free=self.padding_free)
+
+        def _weights(self, batch: dict[str, Any]) -> Any:
+            """What each predicted token counts, [rows, tokens - 1]."""
+            written = batch["labels"][:, 1:] != -100
+            return written * (1 + (self._verdict_weight - 1) * batch["verdict"][:, 1:])
+
+        def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+            """What the losses of a step are divided by: all weights in it, over all processes."""
+            weights = torch.stack([self._weights(batch).sum() for batch in batch_samples]).sum().to(device)
+            return self.accelerator.gather(weights).sum()
+
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            weights, verdict = self._weights(inputs), inputs.pop("verdict")[:, 1:]
+
+            def weighted(**given: Any) -> Any:
+                out = model(**given)
+                sums = torch.stack([-(out.log_probs.detach() * verdict).sum(), verdict.sum()])
+                loss, count = self.accelerator.gather(sums).view(-1, 2).sum(0)
+                self._metrics["train"]["verdict_loss"].append((loss / count).item())
+                out.log_probs = out.log_probs * weights
+                return out
+
+            return super().compute_loss(weighted, inputs, return_outputs, num_items_in_batch)
+
+    return Trainer
+
+
+# --- the stage ---------------------------------------------------------------------------------------
+
+
+def sft(plan: SftPlan, out: Path) -> SftResult:
+    """Train, and leave the judge in `out/checkpoint`: weights or adapters, tokenizer, and `rmr1.json` with its prompt.
+
+    `out/figures.jsonl` grows by a line a step, and by one with `held_out` where the model judged: before the first
+    step, every `plan.every` steps and after the last. A run that was killed goes on from its last checkpoint, and ends
+    with the same files on the same machine. A folder that holds the same already is left alone.
+
+    Raises ConfigError for a plan that cannot be carried out, DataError for traces and pairs that cannot be used.
+    """
+    inputs = [plan.traces, *([plan.held_out] if plan.held_out else [])]
+    settings = {**plan.model_dump(mode="json"), "model_digest": Checkpoint(plan.model, "auto", None).digest}
+    step = Step("sft", out, settings, inputs)
+    if not step.is_done():
+        if is_first_process():
+            step.begin()
+        _train(plan, step)
+    return SftResult.model_validate_json((out / "result.json").read_text(encoding="utf-8"))
+
+
+def _train(plan: SftPlan, step: Step) -> None:
+    traces = read_traces(plan.traces)
+    prompt = _prompt_of(traces, plan.traces)
+    held_out = read_held_out(plan.held_out) if plan.held_out else []
+    model, tokenizer = load(plan.model, lora=plan.lora_rank is not None)
+    examples = [example(trace, tokenizer) for trace in traces]
+    fitting = [each for each in examples if len(each.input_ids) <= plan.max_length]
+    if not fitting:
+        raise DataError(f"no trace has at most {plan.max_length} tokens", path=plan.traces)
+    figures = Figures(step.out / "figures.jsonl")
+    longest = max(sum(label != -100 for label in each.labels) for each in fitting)
+    checkpoints = step.out / "checkpoints"
+    trainer = make_trainer(plan, checkpoints, model, tokenizer, fitting)
+
+    def judge() -> HeldOut:
+        return judged(trainer.model, tokenizer, prompt, held_out, max_tokens=longest + longest // 2)
+
+    trainer.add_callback(_watch(figures, judge if held_out else None, plan.every))
+    last = last_whole(checkpoints)
+    trainer.train(resume_from_checkpoint=last and str(last))
+    trainer.save_model(str(step.out / "checkpoint"))
+    if is_first_process():
+        _finish(step, prompt, figures, learned=len(fitting), too_long=len(examples) - len(fitting))
+    trainer.accelerator.wait_for_everyone()
+
+
+def _finish(step: Step, prompt: str, figures: Figures, *, learned: int, too_long: int) -> None:
+    checkpoint = step.out / "checkpoint"
+    (checkpoint / "training_args.bin").unlink(missing_ok=True)  # a pickle, of what step.json says
+    (checkpoint / "rmr1.json").write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
+    figures_of = [HeldOut.model_validate(row["held_out"]) for row in figures.rows() if "held_out" in row]
+    last = [row for row in figures.rows() if "loss" in row][-1]
+    result = SftResult(
+        traces=learned,
+        too_long=too_long,
+        steps=last["step"],
+        loss=last["loss"],
+        before=figures_of[0] if figures_of else None,
+        after=figures_of[-1] if figures_of else None,
+    )
+    step.write("result.json", result.model_dump_json(indent=2) + "\n")
+    step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted(checkpoint.iterdir())))
+    step.finish()
+    shutil.rmtree(step.out / "checkpoints")
+
+
+def _prompt_of(traces: Sequence[Trace], path: Path) -> str:
+    names = sorted({trace.prompt for trace in traces})
+    if len(names) != 1:
+        raise DataError(f"traces to one prompt are wanted, and these are to {', '.join(names) or 'none'}", path=path)
+    return names[0]
+
+
+def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, examples: Sequence[Example]) -> Any:
+    """TRL's SFTTrainer, ready to learn from these examples.
+
+    Raises ConfigError where `batch_size` cannot be parted as the plan says.
+    """
+    trainer = _trainer_class()
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import pack_dataset
+
+    data = Dataset.from_list([each._asdict() for each in examples])
+    if plan.packing:
+        data = pack_dataset(data, plan.max_length, "bfd")
+    made = trainer(
+        verdict_weight=plan.verdict_weight,
+        model=model,
+        args=_config(plan, checkpoints, model.num_parameters()),
+        train_dataset=data,
+        processing_class=tokenizer,
+        peft_config=adapters(plan.lora_rank),
+    )
+    made.remove_callback(PrinterCallback)
+    return made
+
+
+def _config(plan: SftPlan, checkpoints: Path, parameters: int) -> Any:
+    import torch
+    from trl import SFTConfig
+
+    accumulate, rest = divmod(plan.batch_size, plan.micro_batch_size * processes())
+    if rest or not accumulate:
+        raise ConfigError(
+            f"batch_size {plan.batch_size} is no multiple of micro_batch_size {plan.micro_batch_size} "
+            f"times {processes()} processes"
+        )
+    gpu = torch.cuda.is_available()
+    # RM-R1 trained with OpenRLHF; where it names no value, these are that trainer's own
+    return SFTConfig(
+        output_dir=str(checkpoints),
+        learning_rate=plan.learning_rate or learning_rate(parameters, adapters=plan.lora_rank is not None),
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.1},
+        warmup_steps=0.03,  # of all steps
+        adam_beta2=0.95,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        num_train_epochs=plan.epochs,
+        per_device_train_batch_size=plan.micro_batch_size,
+        gradient_accumulation_steps=accumulate,
+        gradient_checkpointing=plan.gradient_checkpointing,
+        packing=plan.packing,
+        max_length=plan.max_length,
+        dataset_kwargs={"skip_prepare_dataset": True},  # it is prepared
+        remove_unused_columns=False,
+        bf16=gpu and torch.cuda.is_bf16_supported(),
+        use_cpu=not gpu,
+        dataloader_pin_memory=gpu,
+        seed=plan.seed,
+        save_steps=plan.every,
+        save_total_limit=2,
+        logging_steps=1,  # so that figures do not depend on where a run was killed
+        report_to=[],
+        disable_tqdm=not sys.stderr.isatty(),
+    )
+
+
+_LOGGED = ("loss", "verdict_loss", "learning_rate", "grad_norm", "mean_token_accuracy")
+
+
+def _watch(figures: Figures, judge: Callable[[], HeldOut] | None, every: int) -> Any:
+    """What writes figures while a trainer runs, and marks the checkpoints that are whole."""
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not read by mypy
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                figures.begin_after(state.global_step)
+                if state.global_step == 0:
+                    self._judge(0)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero and (state.global_step % every == 0 or state.global_step == state.max_steps):
+                self._judge(state.global_step)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+            if state.is_world_process_zero and "loss" in logs:
+                figures.add({"step": state.global_step, **{name: logs[name] for name in _LOGGED}})
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+        def _judge(self, step: int) -> None:
+            if judge is not None:
+                figures.add({"step": step, "held_out": judge().model_dump(mode="json")})
+
+    return Watch()

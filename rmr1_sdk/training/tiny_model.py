@@ -1,0 +1,142 @@
+"""A model small enough to learn to judge on a laptop, made from nothing, with a tokenizer of its own.
+
+It is a Llama, so that everything runs it. What lets it learn to copy within minutes is a low base of its rotary
+positions and large initial weights; with the usual ones (10,000 and 0.02) it does not.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from rmr1_sdk import prompts
+from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.training.steps import Trace
+from rmr1_sdk.types import Value
+
+__all__ = ["TinyModel", "make", "make_tokenizer"]
+
+_SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>")
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message.role != 'system' %}"
+    "<|{{ message.role }}|>{{ message.content }}{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""Its chat template. It leaves the system prompt out, which says nothing to a model that cannot read it and would be
+most of the text."""
+
+
+class TinyModel(Value):
+    """The size of a Llama, and how it begins.
+
+    `rope_theta` is the base of the rotary positions, `init` the standard deviation of the first weights. Widths that
+    are multiples of 256 are what the K-quants of llama.cpp need.
+    """
+
+    hidden: int = 256
+    intermediate: int = 512
+    layers: int = 4
+    heads: int = 8
+    context: int = 2048
+    rope_theta: float = 1000.0
+    init: float = 0.08
+    seed: int = 0
+
+
+def make(traces: Sequence[Trace], out: Path, model: TinyModel | None = None) -> None:
+    """Write a checkpoint with random weights, and a tokenizer that was trained on the texts of these traces.
+
+    Raises ConfigError where there are none.
+    """
+    size = model or TinyModel()
+    tokenizer = make_tokenizer(_texts(traces))
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(size.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        max_position_embeddings=size.context,
+        initializer_range=size.init,
+        rope_parameters={"rope_type": "default", "rope_theta": size.rope_theta},
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    made: Any = LlamaForCausalLM(config)
+    made.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def _texts(traces: Iterable[Trace]) -> Iterator[str]:
+    """What a model that learns from these traces reads and writes."""
+    for trace in traces:
+        yield from (
+            message.content for message in prompts.get(trace.prompt).render(trace.pair) if message.role == "user"
+        )
+        yield trace.text
+
+
+def make_tokenizer(texts: Iterable[str]) -> Any:
+    """BPE over characters with bytes for what it has not seen, in the manner of Llama 2.
+
+    llama.cpp runs those of any vocabulary. It merges whatever makes a token, by the token's score, and splits nothing
+    beforehand; so does this one, and both make the same tokens of any text. While it is trained, digits stay apart,
+    and words do not grow over spaces and marks.
+    """
+    try:
+        from tokenizers import Tokenizer, decoders, models, normalizers
+        from transformers import PreTrainedTokenizerFast
+    except ImportError as error:
+        raise MissingExtraError("tokenizers", "train") from error
+    words = [word for word in _words(texts) if word not in _SPECIAL]
+    pieces = [*_SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
+    pieces += words
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    merges = [
+        (piece[:at], piece[at:])
+        for piece in words
+        for at in range(1, len(piece))
+        if piece[:at] in vocabulary and piece[at:] in vocabulary
+    ]
+    unknown, begin, end, pad, *turns = _SPECIAL
+    made = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown, byte_fallback=True))
+    made.normalizer = normalizers.Replace(" ", "▁")
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    loaded: Any = PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        unk_token=unknown,
+        bos_token=begin,
+        eos_token=end,
+        pad_token=pad,
+        additional_special_tokens=turns,
+        add_prefix_space=False,
+        clean_up_tokenization_spaces=False,
+    )
+    loaded.chat_template = TEMPLATE
+    return loaded
+
+
+def _words(texts: Iterable[str]) -> list[str]:
+    """The characters and the merged pieces of these texts, in the order in which they were merged."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    first = next(texts := iter(texts), None)
+    if first is None:
+        raise ConfigError("a tokenizer is trained on texts, and there are none")
+    learner = Tokenizer(models.BPE())
+    learner.normalizer = normalizers.Replace(" ", "▁")
+    # our tags and markers whole, digits and marks alone, and words with the space before them
+    marks = r"\d.,:;?!%*+=()\n\-\[\]<>"
+    pattern = rf"</?\w+>|\[(?:The|Client)[^\]\n]*\]|\[\[|\]\]|[{marks}]|▁?[^▁{marks}]+|▁"
+    learner.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
+    trainer = trainers.BpeTrainer(vocab_size=1024, min_frequency=2, show_progress=False)
+    learner.train_from_iterator(chain([first], texts), trainer)
+    vocabulary = learner.get_vocab()
+    return sorted(vocabulary, key=lambda piece: vocabulary[piece])
