@@ -85,7 +85,7 @@ def compare(name: str, count: int, model: str, *options: object, replicas: tuple
             print(f"{name}: {n} replicas {found:.3g} pairs/s, {found / alone:.2f} times")
 
 
-def main(count: int = 8000, gguf_count: int = 256) -> None:
+def main(count: int = 8000, gguf_count: int = 128) -> None:
     # four requests in flight each: so few that the engine, and not Python, is what a replica waits for
     compare("50 ms", count // 8, "fake:perf.ray:reply", "--max-concurrency", 4, replicas=(1, 2, 4))
     # as many as it takes: how much Python does for one process, and for two on two cores
