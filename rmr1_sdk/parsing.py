@@ -36,6 +36,7 @@ __all__ = [
     "read",
     "read_marks",
     "read_rubric",
+    "rubric_total",
     "share_of_points",
     "thinking",
     "unreadable",
@@ -551,24 +552,42 @@ def _rubric(text: str, tags: Sequence[_Tag]) -> Rubric | None:
     why = _section(tags, "justify", len(text))
     if span is None and why is None:
         return None
-    lines = text[span.start : span.end] if span else ""
-    if span and why and span.start <= why.start < span.end:
-        lines = text[span.start : why.start] + "\n" + text[min(why.end, span.end) : span.end]
-    items = _items(_TAG.sub("", lines).splitlines())
-    weights = [item.weight for item in items]
-    total = sum(weight or 0.0 for weight in weights)
-    fractions = None not in weights and total > 0
+    items = _criteria(text, span, why)
+    total = _total(items)
     return Rubric(
         criteria=tuple(
             Criterion(
                 name=item.name,
-                weight=(item.weight or 0.0) / total if fractions else None,
+                weight=(item.weight or 0.0) / total if total else None,
                 description=item.description,
             )
             for item in items
         ),
         justification=(_TAG.sub("", why.of(text)).strip() or None) if why else None,
     )
+
+
+def _criteria(text: str, span: _Span | None, why: _Span | None) -> list[_Item]:
+    """The items of a rubric, without the justification that may stand among them."""
+    lines = text[span.start : span.end] if span else ""
+    if span and why and span.start <= why.start < span.end:
+        lines = text[span.start : why.start] + "\n" + text[min(why.end, span.end) : span.end]
+    return _items(_TAG.sub("", lines).splitlines())
+
+
+def _total(items: Sequence[_Item]) -> float | None:
+    """What the weights come to; None where one is missing, or all are nothing."""
+    weights = [item.weight for item in items if item.weight is not None]
+    return (sum(weights) or None) if len(weights) == len(items) else None
+
+
+def rubric_total(text: str) -> float | None:
+    """What the weights of a judgment's rubric come to, as they are written; None where one is missing, or all are."""
+    tags = _tags(text)
+    body, thinks_on = _thought(tags)
+    inside = [] if thinks_on else [tag for tag in tags if tag.start >= body]
+    span = _section(inside, "rubric", len(text))
+    return _total(_criteria(text, span, _section(inside, "justify", len(text)))) if span else None
 
 
 def _items(lines: Sequence[str]) -> list[_Item]:

@@ -1,0 +1,134 @@
+"""What the stages share that train a model: loading it, judging with it on the way, and going on after a kill."""
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rmr1_sdk.backends.transformers import InMemory
+from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.judge import Judge
+from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.training.held_out import HeldOut
+from rmr1_sdk.types import Pair
+
+__all__ = [
+    "Figures",
+    "adapters",
+    "is_first_process",
+    "judged",
+    "last_whole",
+    "load",
+    "mark_whole",
+    "processes",
+    "quiet_trl",
+]
+
+_AT_ONCE = 32
+"""Readings in one batch."""
+_WHOLE = "whole"
+"""An empty file that comes last into a checkpoint."""
+
+
+def processes() -> int:
+    """How many train together, as torchrun and `accelerate launch` tell each of them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this one writes the files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def quiet_trl() -> Iterator[None]:
+    """TRL warns of any vLLM it was not tested with, though nothing may use it: that one warning is left out."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TRL currently supports vLLM versions")
+        yield
+
+
+def load(model: str, *, lora: bool) -> tuple[Any, Any]:
+    """A model and its tokenizer. Full training keeps float32 weights; under adapters they are as they compute.
+
+    Raises ConfigError where there is no such model.
+    """
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError("transformers", "train") from error
+    folder = Path(model).expanduser()
+    source = str(folder.resolve()) if folder.is_dir() else model  # adapters note where their base is
+    dtype = "bfloat16" if lora and torch.cuda.is_available() else "float32"
+    try:
+        return AutoModelForCausalLM.from_pretrained(source, dtype=dtype), AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--model {model}: {error}") from error
+
+
+def adapters(rank: int | None) -> Any:
+    """What tells TRL to train adapters of this rank on all linear layers; None trains all weights."""
+    if rank is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def judged(model: Any, tokenizer: Any, prompt: str, pairs: Sequence[Pair], *, max_tokens: int) -> HeldOut:
+    """The model as it is now, as a judge of these pairs: both orders, one reading each, greedy."""
+    engine = InMemory(model, tokenizer, name="in training", batch_size=_AT_ONCE)
+    was_training = model.training
+    model.eval()
+    try:
+        with Judge(
+            engine, prompt=prompt, sampling={"max_tokens": max_tokens}, force_verdict=False, ask_again=False
+        ) as judge:
+            return HeldOut.of(pairs, list(judge.compare_many(pairs)))
+    finally:
+        wait(submit(engine.aclose()))
+        model.train(was_training)
+
+
+class Figures:
+    """Lines of figures in a file, each with the step after which they hold."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All that were written."""
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Write one more."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def begin_after(self, step: int) -> None:
+        """Keep the lines up to that step: those after it will come again. A line that was cut off is after it."""
+        lines = self._path.read_bytes().split(b"\n")[:-1] if self._path.exists() else []
+        kept = [line for line in lines if step and json.loads(line)["step"] <= step]
+        self._path.write_bytes(b"".join(line + b"\n" for line in kept))
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Say that a checkpoint was written to its end."""
+    (checkpoint / _WHOLE).touch()
+
+
+def last_whole(checkpoints: Path) -> Path | None:
+    """The last checkpoint that was written to its end; those that were not are deleted."""
+    whole = []
+    for folder in checkpoints.glob("checkpoint-*"):
+        if (folder / _WHOLE).exists():
+            whole.append(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be at it too
+    return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
