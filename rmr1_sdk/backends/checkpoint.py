@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmr1_sdk.backends.base import fingerprint
+from rmr1_sdk.backends.base import fingerprint, recorded_prompt
 from rmr1_sdk.backends.chat import render_chat
 from rmr1_sdk.errors import BackendError, ConfigError
 from rmr1_sdk.types import Message
@@ -48,6 +48,12 @@ class Checkpoint:
     def digest(self) -> str | None:
         """The fingerprint of its files, None for a name on the hub."""
         return _digest(self.model)
+
+    @property
+    def prompt(self) -> str | None:
+        """The prompt that the adapter, or else the checkpoint, was trained with; raises what recorded_prompt raises."""
+        of_adapter = recorded_prompt(Path(self.adapter)) if self.adapter else None
+        return of_adapter or recorded_prompt(Path(self.source))
 
     def identity(self, digest: str) -> str:
         """What its answers depend on, with the digest above or the commit on the hub."""

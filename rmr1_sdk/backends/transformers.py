@@ -22,7 +22,6 @@ from rmr1_sdk.backends.base import (
     StopScanner,
     common_prefix,
     opens_thought,
-    recorded_prompt,
 )
 from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError, RMR1Error
@@ -249,7 +248,7 @@ def _load(checkpoint: Checkpoint, device: str | None) -> "_Loaded":
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, checkpoint.adapter)
-        return _Loaded(model.to(device).eval(), tokenizer, recorded_prompt(Path(checkpoint.source)))
+        return _Loaded(model.to(device).eval(), tokenizer, checkpoint.prompt)
     except (OSError, ValueError, RuntimeError) as error:
         raise BackendError(f"{checkpoint.model} could not be loaded: {error}") from error
 

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rmr1_sdk.backends.base import Capabilities, PerProcess, recorded_prompt
+from rmr1_sdk.backends.base import Capabilities, PerProcess
 from rmr1_sdk.backends.checkpoint import Checkpoint
 from rmr1_sdk.backends.vllm_engine import Running, Tell, library
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
@@ -92,7 +92,7 @@ class VLLM:
             seed=True,
             streaming=True,
             chat_template=running.speech.template,
-            prompt=recorded_prompt(Path(self._checkpoint.source)),
+            prompt=self._checkpoint.prompt,
             concurrency=running.concurrency,
         )
 

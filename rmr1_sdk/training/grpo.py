@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import Field, model_validator
 
 from rmr1_sdk import prompts
-from rmr1_sdk.backends.base import opens_thought, recorded_prompt
+from rmr1_sdk.backends.base import opens_thought
 from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
 from rmr1_sdk.errors import ConfigError, MissingExtraError
 from rmr1_sdk.prompts import Family, Prompt
@@ -44,7 +44,7 @@ class GrpoPlan(Value):
         held_out: a file of labelled pairs, on which the best checkpoint is chosen.
         canary: a file of labelled pairs that stops a run that collapses, see `collapse`; None is `held_out`.
         prompt: the prompt's name; "auto" is the one the checkpoint was trained with, or `cor`.
-        rewards: what is added to the verdict's +1 or -1: a weight for each part of the trace that `trace_reward`
+        reward: what is added to the verdict's +1 or -1: a weight for each part of the trace that `trace_reward`
             looks at. With a weight of 0 it is measured alone.
         rule: how the verdict is read, see `verdict_reward`.
         group: completions of each prompt, which are compared with each other.
@@ -71,7 +71,7 @@ class GrpoPlan(Value):
     held_out: Path | None = None
     canary: Path | None = None
     prompt: str = "auto"
-    rewards: dict[Part, float] = {}  # noqa: RUF012  # pydantic copies it
+    reward: dict[Part, float] = {}  # noqa: RUF012  # pydantic copies it
     rule: Rule = "strict"
     group: int = Field(default=7, ge=2)
     temperature: float = Field(default=1, gt=0)
@@ -225,7 +225,7 @@ def _train(plan: GrpoPlan, out: Path) -> _Trained:
 
 
 def _prompt(plan: GrpoPlan, tokenizer: Any) -> Prompt:
-    recorded = recorded_prompt(Path(plan.model).expanduser())
+    recorded = Checkpoint(plan.model, "auto", None).prompt
     return prompts.resolve(plan.prompt, model=plan.model, chat_template=tokenizer.chat_template, recorded=recorded)
 
 
@@ -273,9 +273,9 @@ class _Rewards:
         self._tokenizer = tokenizer
         self._opened = opened  # a thought that the chat template begins
         self._rule = plan.rule
-        self.weights = [1.0, *plan.rewards.values()]
+        self.weights = [1.0, *plan.reward.values()]
         self.functions = [self._named("verdict", self._verdicts)]
-        self.functions += [self._named(part, self._of(part)) for part in plan.rewards]
+        self.functions += [self._named(part, self._of(part)) for part in plan.reward]
 
     def _named(self, name: str, score: Callable[[list[str], list[Pair]], list[float | None]]) -> Callable[..., Any]:
         def reward(completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float | None]:

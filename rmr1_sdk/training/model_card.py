@@ -29,12 +29,13 @@ class Exported(Value):
 
 def model_card(exported: Exported, trained: Path, held_out: Path | None, data_card: Path | None) -> str:
     """The card as Markdown. What is known of the training is read from the `step.json` beside the trained folder."""
+    file = exported.files[:2][-1].name
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [rmr1, judge, reward-model]\n---",
         f"# {exported.name}",
         f"A judge that reasons: it says which of two answers is better, and why. It is asked with the prompt "
         f"`{exported.prompt}` of rmr1_sdk, whose name is in every file.",
-        f'```python\nfrom rmr1_sdk import Judge\n\njudge = Judge("llama_cpp:{exported.files[-1].name}")\n```',
+        f'```python\nfrom rmr1_sdk import Judge\n\njudge = Judge("llama_cpp:{file}")\n```',
         "## How well it judges",
         _figures(exported, held_out),
         "## How it was trained",
@@ -68,7 +69,7 @@ def _figures(exported: Exported, held_out: Path | None) -> str:
     return (
         f"{pairs:,} pairs of `{held_out.name}`, each in both orders, one reading at temperature 0, nothing forced and "
         f"nothing asked twice. An unreadable verdict is wrong. Intervals at 95%: Wilson's, and for the differences a "
-        f"paired bootstrap over pairs.\n\n{table}"
+        f"paired bootstrap over pairs; one without width says that nothing differed here.\n\n{table}"
     )
 
 
@@ -80,8 +81,13 @@ def _training(step: Path) -> str:
     if not step.is_file():
         return "Not known: there is no `step.json` beside the folder it was exported from."
     record = json.loads(step.read_text(encoding="utf-8"))
-    settings = [f"- {name}: `{json.dumps(value)}`" for name, value in record["settings"].items()]
+    settings = [f"- {name}: `{json.dumps(_named(value))}`" for name, value in record["settings"].items()]
     return "\n".join([f"Stage `{record['stage']}` of rmr1_sdk {record['rmr1_sdk']}.", "", *settings])
+
+
+def _named(value: object) -> object:
+    """A path of this machine by its last part; others as they are."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _without_title(data_card: Path) -> str:

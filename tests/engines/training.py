@@ -1,0 +1,48 @@
+"""What the tests of training share: traces of the tiny domain, and models that are made from nothing."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rmr1_sdk import Pair
+from rmr1_sdk.training import tiny
+from rmr1_sdk.training.sft import SftPlan
+from rmr1_sdk.training.steps import Trace
+from rmr1_sdk.training.tiny_model import TinyModel, make
+from rmr1_sdk.types import Value
+
+EASY = tiny.Domain(kinds=("order",), links=(3, 4), hops=(1, 1))
+"""Who stands next in a row of four or five: what a small model learns within a minute."""
+SMALL = TinyModel(hidden=32, intermediate=64, layers=1, heads=2, context=512)
+
+
+def traces(count: int, family: Literal["cor", "reasoning"] = "cor", domain: tiny.Domain = EASY) -> list[Trace]:
+    return [
+        Trace(pair=pair, text=tiny.trace(pair, family), family=family, prompt=family, teacher=1, model="tiny")
+        for pair in tiny.generate(count, seed=1, domain=domain)
+    ]
+
+
+def write(path: Path, rows: Iterable[Value]) -> Path:
+    path.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def plan(folder: Path, learned: Sequence[Trace], held_out: Sequence[Pair] = (), **given: Any) -> SftPlan:
+    """To learn from these traces with a model of SMALL's size, in that folder; it is made there once."""
+    if not (folder / "base").exists():
+        make(learned, folder / "base", SMALL)
+        write(folder / "traces.jsonl", learned)
+    options: dict[str, Any] = {
+        "model": str(folder / "base"),
+        "traces": folder / "traces.jsonl",
+        "held_out": write(folder / "held_out.jsonl", held_out) if held_out else None,
+        "learning_rate": 3e-3,
+        "batch_size": 8,
+        "micro_batch_size": 8,
+        "max_length": 512,
+        "packing": False,
+        "gradient_checkpointing": False,
+        **given,
+    }
+    return SftPlan.model_validate(options)

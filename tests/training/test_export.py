@@ -1,0 +1,99 @@
+"""What an export says and refuses, without a model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rmr1_sdk import ConfigError, Judgment, Pair, Verdict
+from rmr1_sdk.training.export import ExportPlan, export
+from rmr1_sdk.training.gguf_files import merge_scores
+from rmr1_sdk.training.held_out import HeldOut
+from rmr1_sdk.training.model_card import Exported, ExportedFile, model_card
+from rmr1_sdk.training.parity import parity
+
+
+def judgments(*winners: str) -> list[Judgment]:
+    """One for each pair, told by what it says when shown AB and BA; "-" is unreadable."""
+    made: list[Judgment] = []
+    for both in winners:
+        verdicts = [
+            Verdict(winner=None if side == "-" else side, shown=shown)  # type: ignore[arg-type]
+            for side, shown in zip(both, ("AB", "BA"), strict=True)
+        ]
+        made.append(Judgment(winner=None, verdicts=tuple(verdicts), model="m", prompt="cor"))
+    return made
+
+
+PAIRS = [Pair(question="Q", a="1", b="2", label="A") for _ in range(4)]
+
+
+def test_parity_counts_readings_that_name_the_same_side() -> None:
+    measured = parity(PAIRS, judgments("AA", "AB", "BB", "--"), judgments("AA", "AA", "B-", "-A"))
+    assert (measured.agreement.share, measured.agreement.of) == (4 / 8, 8)
+    assert measured.difference.share == 2 / 8  # five right, of the checkpoint's three
+    assert measured.difference.low == 0
+    assert 0.25 < measured.difference.high <= 0.5
+    assert measured.held_out.accuracy.share == 5 / 8
+    assert parity(PAIRS, judgments(*["AB"] * 4), judgments(*["AB"] * 4)).difference.high == 0
+
+
+def test_a_checkpoint_that_names_no_prompt_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no rmr1\.json; write one, \{\"prompt\": \"NAME\"\}"):
+        export(ExportPlan(checkpoint=tmp_path), tmp_path / "out")
+    (tmp_path / "rmr1.json").write_text('{"prompt": "core"}')
+    with pytest.raises(ConfigError, match="did you mean 'cor'"):
+        export(ExportPlan(checkpoint=tmp_path), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("model", "scores"),
+    [
+        (
+            {"type": "BPE", "byte_fallback": True, "merges": [["a", "b"], ["ab", "c"], ["a", "bc"]]},
+            {"ab": 0, "abc": -1},
+        ),
+        ({"type": "BPE", "byte_fallback": True, "merges": ["a b"]}, {"ab": 0}),
+        ({"type": "BPE", "byte_fallback": False, "merges": ["a b"]}, None),
+        ({"type": "Unigram"}, None),
+    ],
+    ids=["Llama 2", "merges as text", "byte level", "Unigram"],
+)
+def test_scores_of_merges(tmp_path: Path, model: dict[str, Any], scores: dict[str, float] | None) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    assert merge_scores(tmp_path) == scores
+    (tmp_path / "tokenizer.model").touch()
+    assert merge_scores(tmp_path) is None
+
+
+def test_the_card_says_what_was_measured_and_how_it_was_trained(tmp_path: Path) -> None:
+    trained = tmp_path / "checkpoint"
+    record = {"stage": "sft", "rmr1_sdk": "1", "settings": {"model": str(tmp_path / "base"), "epochs": 2.0}}
+    (tmp_path / "step.json").write_text(json.dumps(record))
+    (tmp_path / "card.md").write_text("# Data card\n\n12 rows were read.\n\n## Lengths\n\n| |\n")
+    of_checkpoint = judgments("AA", "AB", "BB", "--")
+    exported = Exported(
+        name="mine",
+        prompt="cor",
+        checkpoint=HeldOut.of(PAIRS, of_checkpoint),
+        files=(
+            ExportedFile(name="mine-F16.gguf", bytes=1_500_000, parity=parity(PAIRS, of_checkpoint, of_checkpoint)),
+        ),
+    )
+    card = model_card(exported, trained, tmp_path / "pairs.jsonl", tmp_path / "card.md")
+    assert 'Judge("llama_cpp:mine-F16.gguf")' in card
+    assert "4 pairs of `pairs.jsonl`, each in both orders" in card
+    assert "| mine-F16.gguf | 1.5 | 37.5% [" in card
+    assert "| 75.0% [40.9%, 92.9%] of 8 | +0.0 [+0.0, +0.0] |" in card
+    assert 'Stage `sft` of rmr1_sdk 1.\n\n- model: `"base"`\n- epochs: `2.0`' in card
+    assert "## What it learned from\n\n12 rows were read.\n\n### Lengths" in card
+    assert "names the answer shown first in 66.7%" in card
+    assert str(tmp_path) not in card
+
+
+def test_the_card_says_what_was_not_measured(tmp_path: Path) -> None:
+    files = (ExportedFile(name="mine-F16.gguf", bytes=1, parity=None),)
+    card = model_card(Exported(name="mine", prompt="cor", checkpoint=None, files=files), tmp_path / "x", None, None)
+    assert "Not measured: it was exported without labelled pairs." in card
+    assert "Not known: there is no `step.json`" in card
