@@ -1,6 +1,7 @@
 """`rmr1 train`: the stages of training a judge."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -166,6 +167,7 @@ def sft(
 ) -> None:
     """Let a model learn to write the judgments in traces, and judge held-out pairs while it does."""
     given = {name: value for name, value in locals().items() if name != "out" and value is not None}
+    _quieten()
     result = sft_stage(_plan(SftPlan, given), out)
     rows = [
         ("traces", f"{result.traces:,} in {result.steps:,} steps, {result.too_long:,} too long"),
@@ -261,6 +263,7 @@ def export(
     data_card: Annotated[Path | None, typer.Option(help="What the judge learned from, as card.md of data.")] = None,
 ) -> None:
     """Merge adapters, write GGUF files, and measure whether they judge as the checkpoint does."""
+    _quieten()
     given = {"checkpoint": checkpoint, "held_out": held_out, "data_card": data_card}
     result = export_stage(_plan(ExportPlan, given | ({"precisions": tuple(precision)} if precision else {})), out)
     rows = [("checkpoint", str(result.checkpoint or ""))]
@@ -268,6 +271,12 @@ def export(
         measured = file.parity and f"; agrees {file.parity.agreement}, accuracy {file.parity.difference} points"
         rows.append((file.name, f"{file.bytes / 1e6:.1f} MB{measured or ''}"))
     print(runs.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
+
+
+def _quieten() -> None:
+    """No bars of others where nobody watches. They look at this when they are first imported."""
+    if not sys.stderr.isatty():
+        os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 
 
 P = TypeVar("P", bound=Value)

@@ -1,5 +1,6 @@
 """From preference data to a judge, in stages. Each is a function, a command, and a folder that can be resumed.
 
-`data` mixes, cleans and splits pairs; `distill` lets teachers write the traces that a judge learns from. `tiny` is a
-domain in which everything can be checked.
+`data` mixes, cleans and splits pairs; `distill` lets teachers write the traces that a judge learns from, which it does
+in `sft`; `export` makes files of it that anybody can judge with. `tiny` is a domain in which everything can be checked,
+`tiny_model` a model for it.
 """

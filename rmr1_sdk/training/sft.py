@@ -184,8 +184,9 @@ def _trainer_class() -> Any:
 
             def weighted(**given: Any) -> Any:
                 out = model(**given)
-                of_verdict = -(out.log_probs.detach() * verdict).sum() / verdict.sum()
-                self._metrics["train"]["verdict_loss"].append(of_verdict.item())
+                sums = torch.stack([-(out.log_probs.detach() * verdict).sum(), verdict.sum()])
+                loss, count = self.accelerator.gather(sums).view(-1, 2).sum(0)
+                self._metrics["train"]["verdict_loss"].append((loss / count).item())
                 out.log_probs = out.log_probs * weights
                 return out
 
@@ -210,16 +211,18 @@ def sft(plan: SftPlan, out: Path) -> SftResult:
     settings = {**plan.model_dump(mode="json"), "model_digest": Checkpoint(plan.model, "auto", None).digest}
     step = Step("sft", out, settings, inputs)
     if not step.is_done():
-        step.begin()
-        result = _train(plan, out)
-        step.write("result.json", result.model_dump_json(indent=2) + "\n")
-        step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted((out / "checkpoint").iterdir())))
-        step.finish()
-        shutil.rmtree(out / "checkpoints")
+        if _IS_FIRST:
+            step.begin()
+        _train(plan, step)
     return SftResult.model_validate_json((out / "result.json").read_text(encoding="utf-8"))
 
 
-def _train(plan: SftPlan, out: Path) -> SftResult:
+_PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))
+_IS_FIRST = os.environ.get("RANK", "0") == "0"
+"""Of several processes, as torchrun and `accelerate launch` begin them, this one writes the files."""
+
+
+def _train(plan: SftPlan, step: Step) -> None:
     traces = read_traces(plan.traces)
     prompt = _prompt_of(traces, plan.traces)
     held_out = read_held_out(plan.held_out) if plan.held_out else []
@@ -228,28 +231,40 @@ def _train(plan: SftPlan, out: Path) -> SftResult:
     fitting = [each for each in examples if len(each.input_ids) <= plan.max_length]
     if not fitting:
         raise DataError(f"no trace has at most {plan.max_length} tokens", path=plan.traces)
-    figures = _Figures(out / "figures.jsonl")
+    figures = _Figures(step.out / "figures.jsonl")
     longest = max(sum(label != -100 for label in each.labels) for each in fitting)
+    checkpoints = step.out / "checkpoints"
+    trainer = make_trainer(plan, checkpoints, model, tokenizer, fitting)
 
     def judge() -> HeldOut:
-        return _judged(model, tokenizer, prompt, held_out, max_tokens=longest + longest // 2)
+        return _judged(trainer.model, tokenizer, prompt, held_out, max_tokens=longest + longest // 2)
 
-    trainer = make_trainer(plan, out / "checkpoints", model, tokenizer, fitting)
-    model = trainer.model  # with adapters, where there are any
     trainer.add_callback(_watch(figures, judge if held_out else None, plan.every))
-    trainer.train(resume_from_checkpoint=_last_whole(out / "checkpoints"))
-    trainer.save_model(str(out / "checkpoint"))
-    (out / "checkpoint" / "training_args.bin").unlink(missing_ok=True)  # a pickle, of what step.json says
-    (out / "checkpoint" / "rmr1.json").write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
+    trainer.train(resume_from_checkpoint=_last_whole(checkpoints))
+    trainer.save_model(str(step.out / "checkpoint"))
+    if _IS_FIRST:
+        _finish(step, prompt, figures, learned=len(fitting), too_long=len(examples) - len(fitting))
+    trainer.accelerator.wait_for_everyone()
+
+
+def _finish(step: Step, prompt: str, figures: "_Figures", *, learned: int, too_long: int) -> None:
+    checkpoint = step.out / "checkpoint"
+    (checkpoint / "training_args.bin").unlink(missing_ok=True)  # a pickle, of what step.json says
+    (checkpoint / "rmr1.json").write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
     judged = [HeldOut.model_validate(row["held_out"]) for row in figures.rows() if "held_out" in row]
-    return SftResult(
-        traces=len(fitting),
-        too_long=len(examples) - len(fitting),
-        steps=trainer.state.global_step,
-        loss=[row["loss"] for row in figures.rows() if "loss" in row][-1],
+    last = [row for row in figures.rows() if "loss" in row][-1]
+    result = SftResult(
+        traces=learned,
+        too_long=too_long,
+        steps=last["step"],
+        loss=last["loss"],
         before=judged[0] if judged else None,
         after=judged[-1] if judged else None,
     )
+    step.write("result.json", result.model_dump_json(indent=2) + "\n")
+    step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted(checkpoint.iterdir())))
+    step.finish()
+    shutil.rmtree(step.out / "checkpoints")
 
 
 def _prompt_of(traces: Sequence[Trace], path: Path) -> str:
@@ -286,28 +301,43 @@ def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, e
     Raises ConfigError where `batch_size` cannot be parted as the plan says.
     """
     trainer = _trainer_class()
-    import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import PrinterCallback
-    from trl import SFTConfig, pack_dataset
+    from trl import pack_dataset
 
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    accumulate, rest = divmod(plan.batch_size, plan.micro_batch_size * processes)
-    if rest or not accumulate:
-        raise ConfigError(
-            f"batch_size {plan.batch_size} is no multiple of micro_batch_size {plan.micro_batch_size} "
-            f"times {processes} processes"
-        )
     data = Dataset.from_list([each._asdict() for each in examples])
     if plan.packing:
         data = pack_dataset(data, plan.max_length, "bfd")
+    rank = plan.lora_rank
+    made = trainer(
+        verdict_weight=plan.verdict_weight,
+        model=model,
+        args=_config(plan, checkpoints, model.num_parameters()),
+        train_dataset=data,
+        processing_class=tokenizer,
+        peft_config=rank
+        and LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+    made.remove_callback(PrinterCallback)
+    return made
+
+
+def _config(plan: SftPlan, checkpoints: Path, parameters: int) -> Any:
+    import torch
+    from trl import SFTConfig
+
+    accumulate, rest = divmod(plan.batch_size, plan.micro_batch_size * _PROCESSES)
+    if rest or not accumulate:
+        raise ConfigError(
+            f"batch_size {plan.batch_size} is no multiple of micro_batch_size {plan.micro_batch_size} "
+            f"times {_PROCESSES} processes"
+        )
     gpu = torch.cuda.is_available()
-    rate = plan.learning_rate or learning_rate(model.num_parameters(), adapters=plan.lora_rank is not None)
     # RM-R1 trained with OpenRLHF; where it names no value, these are that trainer's own
-    config = SFTConfig(
+    return SFTConfig(
         output_dir=str(checkpoints),
-        learning_rate=rate,
+        learning_rate=plan.learning_rate or learning_rate(parameters, adapters=plan.lora_rank is not None),
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": 0.1},
         warmup_steps=0.03,  # of all steps
@@ -320,7 +350,7 @@ def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, e
         gradient_checkpointing=plan.gradient_checkpointing,
         packing=plan.packing,
         max_length=plan.max_length,
-        dataset_kwargs={"skip_prepare_dataset": True},
+        dataset_kwargs={"skip_prepare_dataset": True},  # it is prepared
         remove_unused_columns=False,
         bf16=gpu and torch.cuda.is_bf16_supported(),
         use_cpu=not gpu,
@@ -332,21 +362,6 @@ def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, e
         report_to=[],
         disable_tqdm=not sys.stderr.isatty(),
     )
-    adapters = (
-        LoraConfig(r=plan.lora_rank, lora_alpha=2 * plan.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
-        if plan.lora_rank
-        else None
-    )
-    made = trainer(
-        verdict_weight=plan.verdict_weight,
-        model=model,
-        args=config,
-        train_dataset=data,
-        processing_class=tokenizer,
-        peft_config=adapters,
-    )
-    made.remove_callback(PrinterCallback)
-    return made
 
 
 def _judged(model: Any, tokenizer: Any, prompt: str, pairs: Sequence[Pair], *, max_tokens: int) -> HeldOut:
@@ -432,6 +447,6 @@ def _last_whole(checkpoints: Path) -> str | None:
     for folder in checkpoints.glob("checkpoint-*"):
         if (folder / _WHOLE).exists():
             whole.append(folder)
-        else:
+        elif _IS_FIRST:
             shutil.rmtree(folder)
     return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -199,3 +200,30 @@ def test_a_model_in_memory_answers_as_its_checkpoint_does(tmp_path: Path) -> Non
         theirs = [verdict.text for judgment in judge.compare_many(HELD_OUT) for verdict in judgment.verdicts]
     assert ours == theirs
     assert len(set(ours)) > 1
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, rmr1: list[str]) -> None:
+    """Begun by torchrun, which is what `accelerate launch` begins processes with; on CPUs alone that wants MPI."""
+    chosen = plan(tmp_path, TRACES, HELD_OUT, micro_batch_size=2, batch_size=4, verdict_weight=8)
+    sft(chosen, tmp_path / "one")
+    (tmp_path / "run.py").write_text(rmr1[-1])
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, tmp_path / "run.py"),
+        *("train", "sft", tmp_path / "traces.jsonl", "--model", tmp_path / "base", "--batch-size", 4),
+        *("--held-out", tmp_path / "held_out.jsonl", "--learning-rate", 3e-3, "--micro-batch-size", 2),
+        *("--max-length", 512, "--no-packing", "--no-gradient-checkpointing", "--verdict-weight", 8),
+        *("--out", tmp_path / "two"),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment, timeout=110)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    one, two = (
+        [json.loads(row) for row in (tmp_path / name / "figures.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert [row["step"] for row in one] == [row["step"] for row in two] == [0, 1, 2, 3, 3]
+    for ours, theirs in zip(one[1:-2], two[1:-2], strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)
+        assert theirs["verdict_loss"] == pytest.approx(ours["verdict_loss"], rel=1e-4)
+        assert theirs["grad_norm"] == pytest.approx(ours["grad_norm"], rel=1e-3)
+    assert _digests(tmp_path / "two").keys() == _digests(tmp_path / "one").keys()

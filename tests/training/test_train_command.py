@@ -86,6 +86,14 @@ def test_a_person_gets_a_page_and_lines(rmr1: list[str], run: Run, tmp_path: Pat
             "with a larger budget the same",
         ),
         (["distill", "rows.jsonl", "--teacher", "tiny"], 1, "rows.jsonl:1: field question: Field required"),
+        (["sft", "none.jsonl", "--model", "m/m"], 2, "none.jsonl: No such file or directory"),
+        (["sft", "rows.jsonl", "--model", "m/m"], 1, "rows.jsonl:1: field pair: Field required"),
+        (
+            ["sft", "rows.jsonl", "--model", "m/m", "--verdict-weight", "0.5", "--every", "0"],
+            2,
+            "--verdict-weight: Input should be greater than or equal to 1; --every: Input should be",
+        ),
+        (["export", "."], 2, "has no rmr1.json"),
     ],
 )
 def test_bad_input_is_said_with_its_exit_code(
