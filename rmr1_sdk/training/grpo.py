@@ -166,7 +166,7 @@ def grpo(plan: GrpoPlan, out: Path) -> GrpoResult:
     Raises ConfigError for a plan that cannot be carried out, DataError for pairs that cannot be used.
     """
     if (Path(plan.model).expanduser() / "adapter_config.json").exists():
-        raise ConfigError(f"--model {plan.model} holds adapters: merge them into their model first")
+        raise ConfigError(f"--model {plan.model} holds adapters: merge them into their model first, as `rmr1 train export` does")
     inputs = [path for path in (plan.pool, plan.held_out, plan.canary) if path]
     settings = {**plan.model_dump(mode="json"), "model_digest": Checkpoint(plan.model, "auto", None).digest}
     step = Step("grpo", out, settings, inputs)
