@@ -87,13 +87,8 @@ def _write_checkpoint(plan: ExportPlan, folder: Path) -> None:
 
 
 _BELONGING = (
-    "model*",
-    "config.json",
-    "generation_config.json",
-    "rmr1.json",
-    "tokenizer*",
-    "*.jinja",
-    "special_tokens*",
+    *("model*", "config.json", "generation_config.json", "rmr1.json", "tokenizer*", "*.jinja"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt"),
 )
 """What makes up a checkpoint. Trainers leave more."""
 

@@ -159,7 +159,7 @@ def _trainer_class() -> Any:
             return batch
 
     class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is not read by mypy
-        loss_is_scaled_for_ga = True
+        loss_is_scaled_for_ga = True  # by `_get_num_items_in_batch`, whatever the model takes
 
         def __init__(self, *, verdict_weight: float, **given: Any) -> None:
             super().__init__(**given)
