@@ -166,7 +166,9 @@ def grpo(plan: GrpoPlan, out: Path) -> GrpoResult:
     Raises ConfigError for a plan that cannot be carried out, DataError for pairs that cannot be used.
     """
     if (Path(plan.model).expanduser() / "adapter_config.json").exists():
-        raise ConfigError(f"--model {plan.model} holds adapters: merge them into their model first, as `rmr1 train export` does")
+        raise ConfigError(
+            f"--model {plan.model} holds adapters: merge them into their model first, as `rmr1 train export` does"
+        )
     inputs = [path for path in (plan.pool, plan.held_out, plan.canary) if path]
     settings = {**plan.model_dump(mode="json"), "model_digest": Checkpoint(plan.model, "auto", None).digest}
     step = Step("grpo", out, settings, inputs)
@@ -218,9 +220,9 @@ def _train(plan: GrpoPlan, out: Path) -> _Trained:
     watched = _Watched(Figures(out / "figures.jsonl"), judge, held_out, canary, plan.collapse_margin)
     trainer.add_callback(_callback(watched))
     last = last_whole(out / "checkpoints")
-    watched.begin_after(int(last.name.rpartition("-")[2]) if last else 0)
+    watched.begin_after(int(last.rpartition("-")[2]) if last else 0)
     if watched.stopped is None:
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        trainer.train(resume_from_checkpoint=last)
     return _Trained(trainer, prompt.name, len(fitting), len(pool) - len(fitting), watched)
 
 
@@ -425,25 +427,26 @@ class _Watched:
 
     def begin_after(self, step: int) -> None:
         """Go on where a checkpoint is, or begin with what the judge does before it has learned anything."""
+        rows: list[dict[str, Any]] = []
         if is_first_process():
             self.figures.begin_after(step)
-        if step:
-            rows = [row for row in self.figures.rows() if "held_out" in row and row["step"] <= step]
-            self.tries = [self._tried(row) for row in rows]
-        else:
+            rows = [row for row in self.figures.rows() if "held_out" in row]
+        self.tries = [self._tried(row) for row in _told_to_all(rows)]
+        if not step:
             self.look(0)
 
     def look(self, step: int) -> None:
         """Let the judge try."""
         if not self._held_out:
             return
-        row: dict[str, Any] = {"step": step}
+        rows: list[dict[str, Any]] = []
         if is_first_process():
-            row["held_out"] = self._judge(self._held_out).model_dump(mode="json")
+            row = {"step": step, "held_out": self._judge(self._held_out).model_dump(mode="json")}
             if self._canary:
                 row["canary"] = self._judge(self._canary).model_dump(mode="json")
             self.figures.add(row)
-        self.tries.append(self._tried(_told_to_all(row)))
+            rows = [row]
+        self.tries += [self._tried(row) for row in _told_to_all(rows)]
 
     def _tried(self, row: dict[str, Any]) -> _Try:
         held_out = HeldOut.model_validate(row["held_out"])
@@ -451,11 +454,11 @@ class _Watched:
         return _Try(row["step"], held_out, canary)
 
 
-def _told_to_all(row: dict[str, Any]) -> dict[str, Any]:
-    """What the first process says."""
+def _told_to_all(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the first process has."""
     from accelerate.utils import broadcast_object_list
 
-    told: dict[str, Any] = broadcast_object_list([row])[0]
+    told: list[dict[str, Any]] = broadcast_object_list([rows])[0]
     return told
 
 

@@ -1,7 +1,6 @@
 """Supervised fine-tuning: a model learns to write the judgments of its teachers."""
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -14,15 +13,22 @@ from pydantic import Field
 from rmr1_sdk import prompts
 from rmr1_sdk.backends.base import opens_thought
 from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
-from rmr1_sdk.backends.transformers import InMemory
 from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
-from rmr1_sdk.judge import Judge
-from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.training.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.steps import Step, Trace, read_traces
-from rmr1_sdk.types import Pair, Value
+from rmr1_sdk.training.trainers import (
+    Figures,
+    adapters,
+    is_first_process,
+    judged,
+    last_whole,
+    load,
+    mark_whole,
+    processes,
+)
+from rmr1_sdk.types import Value
 
-__all__ = ["Example", "SftPlan", "SftResult", "example", "learning_rate", "load_model", "make_trainer", "sft"]
+__all__ = ["Example", "SftPlan", "SftResult", "example", "learning_rate", "make_trainer", "sft"]
 
 
 class SftPlan(Value):
@@ -211,55 +217,50 @@ def sft(plan: SftPlan, out: Path) -> SftResult:
     settings = {**plan.model_dump(mode="json"), "model_digest": Checkpoint(plan.model, "auto", None).digest}
     step = Step("sft", out, settings, inputs)
     if not step.is_done():
-        if _IS_FIRST:
+        if is_first_process():
             step.begin()
         _train(plan, step)
     return SftResult.model_validate_json((out / "result.json").read_text(encoding="utf-8"))
-
-
-_PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))
-_IS_FIRST = os.environ.get("RANK", "0") == "0"
-"""Of several processes, as torchrun and `accelerate launch` begin them, this one writes the files."""
 
 
 def _train(plan: SftPlan, step: Step) -> None:
     traces = read_traces(plan.traces)
     prompt = _prompt_of(traces, plan.traces)
     held_out = read_held_out(plan.held_out) if plan.held_out else []
-    model, tokenizer = load_model(plan)
+    model, tokenizer = load(plan.model, lora=plan.lora_rank is not None)
     examples = [example(trace, tokenizer) for trace in traces]
     fitting = [each for each in examples if len(each.input_ids) <= plan.max_length]
     if not fitting:
         raise DataError(f"no trace has at most {plan.max_length} tokens", path=plan.traces)
-    figures = _Figures(step.out / "figures.jsonl")
+    figures = Figures(step.out / "figures.jsonl")
     longest = max(sum(label != -100 for label in each.labels) for each in fitting)
     checkpoints = step.out / "checkpoints"
     trainer = make_trainer(plan, checkpoints, model, tokenizer, fitting)
 
     def judge() -> HeldOut:
-        return _judged(trainer.model, tokenizer, prompt, held_out, max_tokens=longest + longest // 2)
+        return judged(trainer.model, tokenizer, prompt, held_out, max_tokens=longest + longest // 2)
 
     trainer.add_callback(_watch(figures, judge if held_out else None, plan.every))
-    trainer.train(resume_from_checkpoint=_last_whole(checkpoints))
+    trainer.train(resume_from_checkpoint=last_whole(checkpoints))
     trainer.save_model(str(step.out / "checkpoint"))
-    if _IS_FIRST:
+    if is_first_process():
         _finish(step, prompt, figures, learned=len(fitting), too_long=len(examples) - len(fitting))
     trainer.accelerator.wait_for_everyone()
 
 
-def _finish(step: Step, prompt: str, figures: "_Figures", *, learned: int, too_long: int) -> None:
+def _finish(step: Step, prompt: str, figures: Figures, *, learned: int, too_long: int) -> None:
     checkpoint = step.out / "checkpoint"
     (checkpoint / "training_args.bin").unlink(missing_ok=True)  # a pickle, of what step.json says
     (checkpoint / "rmr1.json").write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
-    judged = [HeldOut.model_validate(row["held_out"]) for row in figures.rows() if "held_out" in row]
+    tries = [HeldOut.model_validate(row["held_out"]) for row in figures.rows() if "held_out" in row]
     last = [row for row in figures.rows() if "loss" in row][-1]
     result = SftResult(
         traces=learned,
         too_long=too_long,
         steps=last["step"],
         loss=last["loss"],
-        before=judged[0] if judged else None,
-        after=judged[-1] if judged else None,
+        before=tries[0] if tries else None,
+        after=tries[-1] if tries else None,
     )
     step.write("result.json", result.model_dump_json(indent=2) + "\n")
     step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted(checkpoint.iterdir())))
@@ -274,27 +275,6 @@ def _prompt_of(traces: Sequence[Trace], path: Path) -> str:
     return names[0]
 
 
-def load_model(plan: SftPlan) -> tuple[Any, Any]:
-    """The model and its tokenizer. Full training keeps float32 weights; under adapters they are as they compute."""
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError as error:
-        raise MissingExtraError("transformers", "train") from error
-    source = _source(plan.model)
-    dtype = "bfloat16" if plan.lora_rank and torch.cuda.is_available() else "float32"
-    try:
-        return AutoModelForCausalLM.from_pretrained(source, dtype=dtype), AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--model {plan.model}: {error}") from error
-
-
-def _source(model: str) -> str:
-    """A name on the hub, or the whole path of a folder: adapters note where their base is."""
-    folder = Path(model).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else model
-
-
 def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, examples: Sequence[Example]) -> Any:
     """TRL's SFTTrainer, ready to learn from these examples.
 
@@ -302,22 +282,19 @@ def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, e
     """
     trainer = _trainer_class()
     from datasets import Dataset
-    from peft import LoraConfig
     from transformers import PrinterCallback
     from trl import pack_dataset
 
     data = Dataset.from_list([each._asdict() for each in examples])
     if plan.packing:
         data = pack_dataset(data, plan.max_length, "bfd")
-    rank = plan.lora_rank
     made = trainer(
         verdict_weight=plan.verdict_weight,
         model=model,
         args=_config(plan, checkpoints, model.num_parameters()),
         train_dataset=data,
         processing_class=tokenizer,
-        peft_config=rank
-        and LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"),
+        peft_config=adapters(plan.lora_rank),
     )
     made.remove_callback(PrinterCallback)
     return made
@@ -327,11 +304,11 @@ def _config(plan: SftPlan, checkpoints: Path, parameters: int) -> Any:
     import torch
     from trl import SFTConfig
 
-    accumulate, rest = divmod(plan.batch_size, plan.micro_batch_size * _PROCESSES)
+    accumulate, rest = divmod(plan.batch_size, plan.micro_batch_size * processes())
     if rest or not accumulate:
         raise ConfigError(
             f"batch_size {plan.batch_size} is no multiple of micro_batch_size {plan.micro_batch_size} "
-            f"times {_PROCESSES} processes"
+            f"times {processes()} processes"
         )
     gpu = torch.cuda.is_available()
     # RM-R1 trained with OpenRLHF; where it names no value, these are that trainer's own
@@ -364,50 +341,10 @@ def _config(plan: SftPlan, checkpoints: Path, parameters: int) -> Any:
     )
 
 
-def _judged(model: Any, tokenizer: Any, prompt: str, pairs: Sequence[Pair], *, max_tokens: int) -> HeldOut:
-    """The model as it is now, as a judge of these pairs."""
-    engine = InMemory(model, tokenizer, name="in training", batch_size=_AT_ONCE)
-    was_training = model.training
-    model.eval()
-    try:
-        with Judge(
-            engine, prompt=prompt, sampling={"max_tokens": max_tokens}, force_verdict=False, ask_again=False
-        ) as judge:
-            return HeldOut.of(pairs, list(judge.compare_many(pairs)))
-    finally:
-        wait(submit(engine.aclose()))
-        model.train(was_training)
-
-
-_AT_ONCE = 32
-"""Readings in one batch."""
-
-
-class _Figures:
-    """Lines of figures, each with the step after which they hold."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def rows(self) -> list[dict[str, Any]]:
-        lines = self._path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-
-    def add(self, row: dict[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def begin_after(self, step: int) -> None:
-        """Keep the lines up to that step: those after it will come again. A line that was cut off is after it."""
-        lines = self._path.read_bytes().split(b"\n")[:-1] if self._path.exists() else []
-        kept = [line for line in lines if step and json.loads(line)["step"] <= step]
-        self._path.write_bytes(b"".join(line + b"\n" for line in kept))
-
-
 _LOGGED = ("loss", "verdict_loss", "learning_rate", "grad_norm", "mean_token_accuracy")
 
 
-def _watch(figures: _Figures, judge: Callable[[], HeldOut] | None, every: int) -> Any:
+def _watch(figures: Figures, judge: Callable[[], HeldOut] | None, every: int) -> Any:
     """What writes figures while a trainer runs, and marks the checkpoints that are whole."""
     from transformers import TrainerCallback
 
@@ -428,25 +365,10 @@ def _watch(figures: _Figures, judge: Callable[[], HeldOut] | None, every: int) -
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
-                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
+                mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
         def _judge(self, step: int) -> None:
             if judge is not None:
                 figures.add({"step": step, "held_out": judge().model_dump(mode="json")})
 
     return Watch()
-
-
-_WHOLE = "whole"
-"""An empty file that comes last into a checkpoint."""
-
-
-def _last_whole(checkpoints: Path) -> str | None:
-    """The last checkpoint that was written to its end; those that were not are deleted."""
-    whole = []
-    for folder in checkpoints.glob("checkpoint-*"):
-        if (folder / _WHOLE).exists():
-            whole.append(folder)
-        elif _IS_FIRST:
-            shutil.rmtree(folder)
-    return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None

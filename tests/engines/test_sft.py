@@ -14,7 +14,8 @@ import pytest
 from rmr1_sdk import ConfigError, DataError, Judge
 from rmr1_sdk.backends.transformers import InMemory, Transformers
 from rmr1_sdk.training import tiny
-from rmr1_sdk.training.sft import Example, SftResult, example, load_model, make_trainer, sft
+from rmr1_sdk.training.sft import Example, SftResult, example, make_trainer, sft
+from rmr1_sdk.training.trainers import load
 from tests.engines.training import EASY, plan, traces
 from tests.engines.trl_policy import UNTESTED_VLLM
 
@@ -28,7 +29,7 @@ HELD_OUT = list(tiny.generate(4, seed=2, domain=EASY))
 def prepared(folder: Path, **given: Any) -> tuple[Any, list[Example]]:
     """A trainer that has not begun, and the traces as it should see them."""
     chosen = plan(folder, TRACES, **given)
-    model, tokenizer = load_model(chosen)
+    model, tokenizer = load(chosen.model, lora=False)
     examples = [example(trace, tokenizer) for trace in TRACES]
     return make_trainer(chosen, folder / "checkpoints", model, tokenizer, examples), examples
 
@@ -93,7 +94,7 @@ def test_packed_traces_do_not_see_each_other(tmp_path: Path) -> None:
 
 def test_traces_that_are_too_long_are_left_out_and_counted(tmp_path: Path) -> None:
     chosen = plan(tmp_path, TRACES)
-    _, tokenizer = load_model(chosen)
+    _, tokenizer = load(chosen.model, lora=False)
     lengths = sorted(len(example(trace, tokenizer).input_ids) for trace in TRACES)
     result = sft(chosen.model_copy(update={"max_length": lengths[4]}), tmp_path / "out")
     fitting = sum(length <= lengths[4] for length in lengths)
@@ -187,7 +188,7 @@ def test_adapters_are_trained_and_judge_with_their_base(tmp_path: Path) -> None:
 
 def test_a_model_in_memory_answers_as_its_checkpoint_does(tmp_path: Path) -> None:
     chosen = plan(tmp_path, TRACES)
-    model, tokenizer = load_model(chosen)
+    model, tokenizer = load(chosen.model, lora=False)
     options: dict[str, Any] = {
         "prompt": "cor",
         "force_verdict": False,
