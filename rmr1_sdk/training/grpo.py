@@ -249,7 +249,7 @@ def _result(trained: _Trained) -> GrpoResult:
     )
 
 
-_OF_THE_TRAINER = ("optimizer*", "scheduler*", "scaler*", "rng_state*", "trainer_state.json", "*.bin", "*.md", "whole")
+_OF_THE_TRAINER = ("optimizer*", "scheduler*", "scaler*", "rng_state*", "trainer_state.json", "training_args.bin", "*.md", "whole")
 
 
 def _leave(plan: GrpoPlan, out: Path, prompt: str, step: int) -> None:
