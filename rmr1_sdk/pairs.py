@@ -1,7 +1,7 @@
 """Files of pairs, or of lists of answers: one JSON object a line, with the fields of Pair or AnswerList."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -10,7 +10,17 @@ from pydantic import Field, ValidationError
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.types import Conversation, Pair, Rubric, Value
 
-__all__ = ["AnchoredList", "AnswerList", "Rows", "json_object", "read_lists", "read_pairs", "validated"]
+__all__ = [
+    "AnchoredList",
+    "AnswerList",
+    "Fault",
+    "Rows",
+    "fault",
+    "json_object",
+    "read_lists",
+    "read_pairs",
+    "validated",
+]
 
 
 class AnswerList(Value):
@@ -111,12 +121,28 @@ def validated(row: Mapping[str, Any], kind: type[V], fields: Mapping[str, str] |
     try:
         return kind.model_validate(row)
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        # of the alternatives that a field may be, the one that came furthest
-        first = max((e for e in errors if e["loc"][0] == errors[0]["loc"][0]), key=lambda e: len(e["loc"]))
-        name, dot, inside = _field(first["loc"]).partition(".")
-        kind_of = _UnknownField if first["type"] in ("missing", "extra_forbidden") else ValueError
-        raise kind_of(f"field {(fields or {}).get(name, name)}{dot}{inside}: {first['msg']}") from error
+        first = fault([(e["loc"], e["type"], e["msg"]) for e in error.errors(include_url=False)])
+        name, dot, inside = first.field.partition(".")
+        kind_of = _UnknownField if first.kind in ("missing", "extra_forbidden") else ValueError
+        raise kind_of(f"field {(fields or {}).get(name, name)}{dot}{inside}: {first.message}") from error
+
+
+class Fault(NamedTuple):
+    """What is wrong with a value: where, and pydantic's kind of error and its message."""
+
+    field: str
+    kind: str
+    message: str
+
+
+def fault(errors: Sequence[tuple[tuple[int | str, ...], str, str]]) -> Fault:
+    """The first fault of several, each with pydantic's location, kind and message.
+
+    Of the alternatives that a field may be, it is the fault of the one that came furthest.
+    """
+    own = [each for each in errors if each[0][:1] == errors[0][0][:1]]
+    location, kind, message = max(own, key=lambda each: len(each[0]))
+    return Fault(_field(location), kind, message)
 
 
 def _renamed(row: dict[str, Any], kind: type[Value], fields: Mapping[str, str]) -> dict[str, Any]:

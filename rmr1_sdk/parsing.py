@@ -36,11 +36,11 @@ __all__ = [
     "read",
     "read_marks",
     "read_rubric",
-    "rubric_total",
     "share_of_points",
     "thinking",
     "unreadable",
     "verdict_prefix",
+    "written_weights",
 ]
 
 Mode = Literal["robust", "rmr1_reward", "rmr1_eval", "rewardbench"]
@@ -548,17 +548,19 @@ class _Item(NamedTuple):
 
 
 def _rubric(text: str, tags: Sequence[_Tag]) -> Rubric | None:
-    span = _section(tags, "rubric", len(text))
     why = _section(tags, "justify", len(text))
-    if span is None and why is None:
+    items = _rubric_items(text, tags)
+    if items is None and why is None:
         return None
-    items = _criteria(text, span, why)
-    total = _total(items)
+    items = items or []
+    weights = [item.weight for item in items]
+    total = sum(weight or 0.0 for weight in weights)
+    fractions = None not in weights and total > 0
     return Rubric(
         criteria=tuple(
             Criterion(
                 name=item.name,
-                weight=(item.weight or 0.0) / total if total else None,
+                weight=(item.weight or 0.0) / total if fractions else None,
                 description=item.description,
             )
             for item in items
@@ -567,27 +569,16 @@ def _rubric(text: str, tags: Sequence[_Tag]) -> Rubric | None:
     )
 
 
-def _criteria(text: str, span: _Span | None, why: _Span | None) -> list[_Item]:
-    """The items of a rubric, without the justification that may stand among them."""
-    lines = text[span.start : span.end] if span else ""
-    if span and why and span.start <= why.start < span.end:
+def _rubric_items(text: str, tags: Sequence[_Tag]) -> list[_Item] | None:
+    """The criteria of a rubric as they were written; None without a rubric."""
+    span = _section(tags, "rubric", len(text))
+    if span is None:
+        return None
+    why = _section(tags, "justify", len(text))
+    lines = text[span.start : span.end]
+    if why and span.start <= why.start < span.end:
         lines = text[span.start : why.start] + "\n" + text[min(why.end, span.end) : span.end]
     return _items(_TAG.sub("", lines).splitlines())
-
-
-def _total(items: Sequence[_Item]) -> float | None:
-    """What the weights come to; None where one is missing, or all are nothing."""
-    weights = [item.weight for item in items if item.weight is not None]
-    return (sum(weights) or None) if len(weights) == len(items) else None
-
-
-def rubric_total(text: str) -> float | None:
-    """What the weights of a judgment's rubric come to, as they are written; None where one is missing, or all are."""
-    tags = _tags(text)
-    body, thinks_on = _thought(tags)
-    inside = [] if thinks_on else [tag for tag in tags if tag.start >= body]
-    span = _section(inside, "rubric", len(text))
-    return _total(_criteria(text, span, _section(inside, "justify", len(text)))) if span else None
 
 
 def _items(lines: Sequence[str]) -> list[_Item]:
@@ -667,6 +658,20 @@ def read_rubric(text: str) -> Rubric | FailureKind:
     body, _ = _thought(tags)
     rubric = _rubric(text, [tag for tag in tags if tag.start >= body])
     return rubric if rubric and rubric.criteria else "no_answer"
+
+
+def written_weights(text: str) -> tuple[float | None, ...]:
+    r"""The weights of a completion's rubric as it wrote them, "40%" being 40; None for a criterion without one.
+
+    Empty where there is no rubric with criteria. A Rubric has them as fractions of their sum.
+
+    >>> written_weights("<rubric>1. Truth (60%): is it so?\n2. Tone (30%): is it kind?</rubric>")
+    (60.0, 30.0)
+    """
+    tags = _tags(text)
+    body, thinks_on = _thought(tags)
+    items = None if thinks_on else _rubric_items(text, [tag for tag in tags if tag.start >= body])
+    return tuple(item.weight for item in items or [])
 
 
 def _unstarted(text: str) -> FailureKind | None:

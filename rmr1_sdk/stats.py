@@ -16,6 +16,7 @@ __all__ = [
     "brier",
     "cohen_kappa",
     "ece",
+    "ece_by_chance",
     "log_loss",
     "mcnemar",
     "percentiles",
@@ -172,6 +173,21 @@ def ece(probabilities: Sequence[float], outcomes: Sequence[bool], bins: int = 10
     """
     table = reliability(probabilities, outcomes, bins)
     return sum(row.n * abs(row.probability - row.frequency) for row in table) / _count(probabilities)
+
+
+def ece_by_chance(probabilities: Sequence[float], bins: int = 10, *, draws: int = 200, seed: int = 0) -> float:
+    """What `ece` stays below in 95% of draws where the probabilities are right (Broecker and Smith 2007).
+
+    An `ece` below that is no sign of miscalibration. It has no interval of its own here: resampled items have a larger
+    error than the items themselves, so that a bootstrap's interval misses the true one of a calibrated judge.
+    Raises ValueError without probabilities.
+
+    >>> ece_by_chance([0.5] * 100) < 0.15
+    True
+    """
+    generator = random.Random(seed)  # noqa: S311  # no secret
+    drawn = sorted(ece(probabilities, [generator.random() < p for p in probabilities], bins) for _ in range(draws))
+    return drawn[round(0.95 * (draws - 1))]
 
 
 class CoveragePoint(NamedTuple):

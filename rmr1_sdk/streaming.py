@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
 
 from rmr1_sdk.parsing import Piece, Splitter
 from rmr1_sdk.policy import Ask
@@ -9,8 +10,10 @@ from rmr1_sdk.types import Completion, Section
 
 __all__ = ["Listener", "Stream"]
 
+T = TypeVar("T")
 
-class Stream:
+
+class Stream(Generic[T]):
     """Events that wait for a caller to take them.
 
     The queue has no bound: it holds at most what one comparison writes, and an engine that waited for a slow
@@ -18,15 +21,15 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        self._events: asyncio.Queue[Section | None] = asyncio.Queue()
+        self._events: asyncio.Queue[T | None] = asyncio.Queue()
 
-    def put(self, event: Section | None) -> None:
+    def put(self, event: T | None) -> None:
         """Add an event; None is the end."""
         self._events.put_nowait(event)
 
-    async def take(self) -> list[Section]:
+    async def take(self) -> list[T]:
         """What has come since the last call, at least one event; empty at the end."""
-        batch: list[Section] = []
+        batch: list[T] = []
         event = await self._events.get()
         while event is not None:
             batch.append(event)

@@ -268,6 +268,8 @@ class Completion(Value):
     log-probability of the whole string `choices[i]`; None where the engine cannot tell.
     """
 
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # a choice may be impossible, and JSON has no infinity
+
     text: str
     stop: Literal["stop", "length", "refused", "too_long"] = "stop"
     usage: Usage = Field(default_factory=Usage)

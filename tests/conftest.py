@@ -55,7 +55,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RMR1_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rmr1() -> list[str]:
     """The `rmr1` command of this environment, to be run as a process of its own."""
     return [sys.executable, "-c", "from rmr1_sdk.cli import main; main()"]

@@ -1,7 +1,9 @@
 """Replies for `fake:tests.replies:NAME`, which commands under test are given as their model."""
 
+import asyncio
 import hashlib
 import os
+import re
 import time
 from pathlib import Path
 
@@ -47,6 +49,11 @@ def slow(request: Request) -> str:
     return "<answer>[[A]]</answer>"
 
 
+async def slowly(request: Request) -> str:
+    await asyncio.sleep(0.1)
+    return "<answer>[[A]]</answer>"
+
+
 def by_xs(request: Request) -> str:
     """The answer with more x."""
     first, _, second = request.messages[-1].content.partition("Chatbot B")
@@ -70,3 +77,31 @@ def taught(request: Request) -> Completion:
     pair = shown_pair(request.messages)
     assert pair
     return Completion(text=trace(pair), usage=Usage(prompt_tokens=100, completion_tokens=50), model="fake")
+
+
+def reasoned(request: Request) -> Completion:
+    """A whole reading, with quotes from both answers; wrong or unreadable now and then, as the request alone has it."""
+    return _reasoned(request, errs_of_100=12)
+
+
+def hasty(request: Request) -> Completion:
+    """`reasoned`, and wrong more often."""
+    return _reasoned(request, errs_of_100=35)
+
+
+def _reasoned(request: Request, errs_of_100: int) -> Completion:
+    lot = int(digest(request), 16)
+    answers = re.findall(r"\b(?:good|bad) \d+(?: xxx)?", request.messages[-1].content)
+    first_is_good = answers[0].startswith("good")
+    side = "A" if first_is_good == (lot % 100 >= errs_of_100) else "B"
+    claimed = "Nobody wrote this anywhere" if lot % 7 == 0 else answers[1]
+    text = (
+        "<type>Chat</type>\n<rubric>\n1. Accuracy (50%): Is it true?\n2. Use (30%): Does it help?\n"
+        "3. Clarity (20%): Is it plain?\n<justify>What is wrong helps nobody.</justify>\n</rubric>\n"
+        f"<eval>\nChatbot A writes <quote_A>{answers[0]}</quote_A>, and Chatbot B <quote_B>{claimed}</quote_B>. "
+        f"{'One serves the question better. ' * (lot % 9)}\n</eval>\n<answer>[[{side}]]</answer>"
+    )
+    if sum(request.messages[-1].content.encode()) % 29 == 0:  # the same in both orders
+        text = mute(request)
+    usage = Usage(prompt_tokens=400, completion_tokens=len(text) // 4)
+    return Completion(text=text, usage=usage, latency_s=lot % 300 / 100, model="fake")

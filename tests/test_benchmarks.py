@@ -242,6 +242,7 @@ def test_transcripts_that_part_early_keep_their_own_turns(tmp_path: Path) -> Non
         ("pandalm", {"annotator2": "2"}, "row 2: field annotator2: Input should be 0, 1 or 2"),
         ("gsm8k", {"6b_finetuning": {"is_correct": True}}, "row 2: field 6b_finetuning.solution: Field required"),
         ("ifbench", {"text_chosen": "good"}, "row 2: field text_chosen"),
+        ("ifbench", {"text_chosen": [{"role": "user", "content": "x"}] * 2}, "row 2: the two conversations begin with"),
         ("hh", {"chosen": "good"}, "row 2: field chosen: a transcript begins with 'Human:'"),
         ("pairs", {"label": None}, "row 2: field label: a benchmark needs to know which side is better"),
         ("pairs", {"lable": "A"}, "row 2: field lable: Extra inputs are not permitted"),
@@ -288,12 +289,12 @@ def test_a_subset_that_is_missing_whole_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ("[1]", "f.json", "row 1: a row is a JSON object, not int"),
-        ('{"a": 1}', "f.json", "a file of rows is a JSON list, not dict"),
+        ("[1]", "f.json", "row 1: a row is an object, not int"),
+        ('{"a": 1}', "f.json", "a JSON file of rows is a list, not dict"),
         ('[{"a": 1}', "f.json", "not JSON (Expecting ',' delimiter"),
-        ('{"a": 1}\n{"a"\n', "f.jsonl", "row 2: not JSON (Expecting ':' delimiter at column 5)"),
+        ('{"a": 1}\n{"a"\n', "f.jsonl", "row 2: not a whole JSON object (Expecting ':' delimiter at column"),
         ("", "f.jsonl", "no pairs in it"),
-        ("x", "f.parquet", "not a Parquet file"),
+        ("x", "f.parquet", "not Parquet"),
     ],
 )
 def test_a_file_that_is_not_what_it_says(tmp_path: Path, text: str, name: str, message: str) -> None:
@@ -307,7 +308,10 @@ def test_a_file_that_is_not_what_it_says(tmp_path: Path, text: str, name: str, m
     assert str(path) in str(caught.value)
 
 
-def test_what_is_not_there_is_said() -> None:
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    (tmp_path / "f.jsonl.gz").write_text("x")
+    with pytest.raises(ConfigError, match=r"f\.jsonl\.gz: Not a gzipped file"):
+        load("autoj", tmp_path / "f.jsonl.gz")
     with pytest.raises(ConfigError, match="there is no benchmark 'rewardbnech'; did you mean 'rewardbench'"):
         load("rewardbnech")
     with pytest.raises(ConfigError, match="llmbar is not on the hub: give its file or folder as data"):
@@ -488,6 +492,9 @@ def test_calibration_of_a_judge_that_is_surer_than_it_may_be(tmp_path: Path) -> 
     assert found
     assert found.n == 40
     assert found.ece == pytest.approx(0.5 * 0.01 + 0.5 * 0.3)
+    assert found.brier.value == pytest.approx((20 * 0.01**2 + 10 * 0.2**2 + 10 * 0.8**2) / 40)
+    assert found.brier.low < found.brier.value < found.brier.high
+    assert 0 < found.ece_by_chance < found.ece
     assert [(row.n, round(row.probability, 9), row.frequency) for row in found.reliability] == [
         (20, 0.8, 0.5),
         (20, 0.99, 1.0),

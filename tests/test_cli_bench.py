@@ -82,6 +82,9 @@ def test_a_finished_run_is_scored_again_without_a_model(run: Run, tmp_path: Path
     refused = run("judgebench", "--from", out, "--data", elsewhere)
     assert refused.returncode == 1
     assert "out: a run of other data: its SHA-256 was" in refused.stderr
+    twice = run("judgebench", "--from", out, "--from", out / "judgments.jsonl")
+    assert scores(twice) == scores(first) * 2
+    assert "1. fake less 2. fake, over 9 pairs:" in twice.stderr
     wrong = run("llmbar", "--from", out, "--data", write("llmbar", tmp_path))
     assert "out: a run of judgebench, not of llmbar" in wrong.stderr
 

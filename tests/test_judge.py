@@ -557,3 +557,42 @@ def test_progress_shows_a_rate_and_the_time_left(capfd: pytest.CaptureFixture[st
     assert "pairs/s left 0:00:00" in shown
     assert len(list(judge.compare_many(iter(pairs), progress=True))) == 30
     assert "30/?" in capfd.readouterr().err
+
+
+def test_a_judge_like_another_differs_in_what_is_given_alone(tmp_path: Path) -> None:
+    backend = FakeBackend(prefers("4"))
+    own = Prompt(name="own", user="{blocks} Which?")
+    judge = Judge(backend, sampling={"max_tokens": 9}, votes=2, max_votes=3, store=f"{tmp_path}/s.db")
+    assert len(judge.compare(PAIR).verdicts) == 4
+    once = judge.like(orders="given", votes=1, sampling={"temperature": 0})
+    assert [verdict.shown for verdict in once.compare(PAIR).verdicts] == ["AB"]
+    assert (once.sampling.max_tokens, once.sampling.temperature) == (9, 0)
+    assert (judge.sampling.max_tokens, judge.sampling.temperature) == (9, 0.7)
+    asked = backend.asked
+    assert judge.like().compare(PAIR) == judge.compare(PAIR)  # from the same store
+    assert backend.asked == asked == 5
+    assert judge.like(prompt=own).compare(PAIR).prompt == "own"
+    assert judge.prompt.name == "cor"
+    judge.close()
+
+
+def test_a_judge_like_another_is_checked_and_leaves_its_engine_open() -> None:
+    judge = Judge("fake:tests.replies:mute", sampling={"temperature": 0})
+    with pytest.raises(ConfigError, match="4 votes at temperature 0"):
+        judge.like(votes=4)
+    with pytest.raises(ConfigError, match="orders is one of 'both', 'given', 'random', not 'all'"):
+        judge.like(orders="all")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="votes must be more than 0, not 0"):
+        judge.like(votes=0)
+    closed = []
+
+    async def aclose() -> None:
+        closed.append(True)
+
+    judge.backend.aclose = aclose  # type: ignore[method-assign]
+    strict = judge.like(on_failure="raise")
+    with strict, pytest.raises(JudgmentFailed):
+        strict.compare(PAIR)
+    assert closed == []
+    judge.close()
+    assert closed == [True]

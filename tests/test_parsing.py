@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmr1_sdk.parsing import FUZZY_MIN_CHARS, Mode, Piece, Splitter, force_prefix, neutralise, read, verdict_prefix
+from rmr1_sdk.parsing import (
+    FUZZY_MIN_CHARS,
+    Mode,
+    Piece,
+    Splitter,
+    force_prefix,
+    neutralise,
+    read,
+    verdict_prefix,
+    written_weights,
+)
 from rmr1_sdk.types import Pair, Shown, Side
 
 COMPLETIONS = Path(__file__).parent / "completions"
@@ -570,3 +580,20 @@ def test_published_traces_read_to_their_logged_result(shared: Path) -> None:
         assert mine
         quotes += mine
     assert [sum(quote.found is True for quote in quotes), len(quotes)] == [15, 16]
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("<rubric>\n1. Truth (60%): so?\n2. Tone (30%): kind?\n</rubric>", (60.0, 30.0)),
+        ("<rubric>\n1. Truth (0.5): so?\n2. Tone (0.5): kind?\n</rubric>", (0.5, 0.5)),
+        ("<rubric>\n1. Truth (60%): so?\n2. Tone: kind?\n<justify>100%</justify></rubric>", (60.0, None)),
+        ("<think><rubric>1. Truth (10%)</rubric></think><rubric>\n1. Truth (100%): so?\n</rubric>", (100.0,)),
+        ("<think><rubric>1. Truth (10%)</rubric>", ()),
+        ("<eval>no rubric</eval>", ()),
+        ("<justify>alone</justify>", ()),
+        ("", ()),
+    ],
+)
+def test_weights_are_told_as_they_were_written(text: str, weights: tuple[float | None, ...]) -> None:
+    assert written_weights(text) == weights

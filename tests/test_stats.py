@@ -11,6 +11,7 @@ from rmr1_sdk.stats import (
     brier,
     cohen_kappa,
     ece,
+    ece_by_chance,
     log_loss,
     mcnemar,
     percentiles,
@@ -159,6 +160,20 @@ def test_calibration_error_of_known_figures() -> None:
     assert ece([0.0, 1.0], [True, False]) == 1
     with pytest.raises(ValueError, match="a mean of nothing"):
         ece([], [])
+
+
+@pytest.mark.parametrize("n", [100, 1000])
+def test_a_calibrated_judge_seldom_has_more_calibration_error_than_by_chance(n: int) -> None:
+    """Nineteen times in twenty; and one that claims 15 points too much nearly always has."""
+    draw = random.Random(0)
+    sure = [draw.uniform(0.6, 0.95) for _ in range(n)]
+    bound = ece_by_chance(sure)
+    over = {0.0: 0, 0.15: 0}
+    for excess in over:
+        for _ in range(100):
+            over[excess] += ece(sure, [draw.random() < p - excess for p in sure]) > bound
+    assert over[0.0] <= 12
+    assert over[0.15] >= (70 if n == 100 else 100)
 
 
 def test_a_judge_that_knows_what_it_does_not_know_gains_by_abstaining() -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Awaitable
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,6 +47,15 @@ def test_what_is_put_is_got_and_every_part_of_a_request_counts(tmp_path: Path) -
     assert len({request_key("m", other) for other in (asked, *others)}) == 6
     store.close()
     assert run(Store(tmp_path / "s.db").get("m", asked)) == Completion(text="one")
+
+
+def test_an_impossible_choice_comes_back_as_it_was(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+    completion = Completion(text="", choice_logprobs=(-0.5, -inf))
+    run(store.put("m", request("Q"), completion))
+    assert run(store.get("m", request("Q"))) == completion
+    store.close()
+    assert run(Store(tmp_path / "s.db").get("m", request("Q"))) == completion
 
 
 def test_the_first_answer_is_kept(tmp_path: Path) -> None:

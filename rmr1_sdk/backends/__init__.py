@@ -23,6 +23,7 @@ BACKENDS = {
     "fake": Engine("rmr1_sdk.backends.fake"),
     "llama_cpp": Engine("rmr1_sdk.backends.llama_cpp", ("llama_cpp", "jinja2", "psutil"), "llama-cpp"),
     "openai": Engine("rmr1_sdk.backends.openai", ("openai",), "openai"),
+    "rmr1": Engine("rmr1_sdk.backends.rmr1"),
     "transformers": Engine("rmr1_sdk.backends.transformers", ("transformers", "torch", "jinja2"), "transformers"),
     "vllm": Engine("rmr1_sdk.backends.vllm", ("vllm", "jinja2"), "vllm"),
 }

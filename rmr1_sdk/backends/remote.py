@@ -32,6 +32,7 @@ _LONGEST_PAUSE_S = 30.0
 _REPORT_EVERY_S = 30.0
 _PASSING = (408, 409, 425, 429)  # besides everything from 500 on
 _OVERLOADED = (429, 503, 529)
+_STAYING = ("insufficient_quota", "budget_exceeded", "engine_failed")  # whatever their status: waiting does not help
 
 
 class Trouble(NamedTuple):
@@ -44,15 +45,15 @@ class Trouble(NamedTuple):
 
     @classmethod
     def of(cls, error: Exception, key: str) -> "Trouble":
-        """An error of the openai or anthropic client; both have the same shape."""
+        """An error of the openai, the anthropic or our own client; all have the same shape."""
         status: int | None = getattr(error, "status_code", None)
         response = getattr(error, "response", None)
-        spent = getattr(error, "code", None) == "insufficient_quota"  # a 429 that no waiting cures
+        stays = getattr(error, "code", None) in _STAYING
         cause = f" ({error.__cause__})" if status is None and error.__cause__ else ""
         why = f"{type(error).__name__}: {error}{cause}"
         return cls(
             why=why.replace(key, "[key]") if key else why,
-            passes=not spent and (status is None or status in _PASSING or status >= 500),
+            passes=not stays and (status is None or status in _PASSING or status >= 500),
             overloaded=status in _OVERLOADED,
             pause_s=_pause(response.headers) if response is not None else None,
         )

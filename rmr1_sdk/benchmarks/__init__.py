@@ -1,6 +1,6 @@
 """Benchmarks of judges: pairs whose better side is known, and what judgments of them come to."""
 
-from rmr1_sdk.benchmarks.asking import judge_options
+from rmr1_sdk.benchmarks.asking import departures, judge_options
 from rmr1_sdk.benchmarks.benchmark import PROFILES, Benchmark, Entry, Profile, Protocol
 from rmr1_sdk.benchmarks.figures import Figure, Graded, Item, Leaf, Mean, Rate, Worth, leaf
 from rmr1_sdk.benchmarks.results import read_results
@@ -27,6 +27,7 @@ __all__ = [
     "Rate",
     "Scores",
     "Worth",
+    "departures",
     "judge_options",
     "leaf",
     "load",

@@ -1,5 +1,7 @@
-"""How a protocol wants pairs to be asked about: what `Judge` is given for it."""
+"""How a protocol wants pairs to be asked about: what `Judge` is given for it, and where a run was asked otherwise."""
 
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +11,7 @@ from rmr1_sdk.benchmarks.benchmark import Protocol
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.types import Pair, Shown, Verdict
 
-__all__ = ["judge_options"]
+__all__ = ["departures", "judge_options"]
 
 
 def judge_options(protocol: Protocol, backend: Backend) -> dict[str, Any]:
@@ -23,6 +25,23 @@ def judge_options(protocol: Protocol, backend: Backend) -> dict[str, Any]:
     if protocol.published_prompt:
         options |= {"prompt": _as_evaluated(backend), "force_verdict": False, "ask_again": False}
     return options
+
+
+def departures(record: Mapping[str, Any], protocol: Protocol) -> Iterator[str]:
+    """Where a run, by its `run.json`, was not asked as the protocol asks. An empty record is that of others."""
+    if not record:
+        yield "judged by others; of this profile is the scoring alone"
+        return
+    wanted: dict[str, Any] = {"orders": protocol.orders, "votes": 1}
+    asked = {name: record.get(name) for name in wanted}
+    sampling = {"temperature": 0.0} if protocol.sampling is None else protocol.sampling.model_dump(exclude_unset=True)
+    wanted |= sampling
+    asked |= {name: record.get("sampling", {}).get(name) for name in sampling}
+    for name, value in wanted.items():
+        if (was := json.dumps(asked[name])) != (should := json.dumps(value)):
+            yield f"asked with {name} {was}, where the profile has {should}"
+    if protocol.published_prompt and record.get("neutralise"):
+        yield f"asked with prompt {record.get('prompt')!r}, where the profile has the published one as it is"
 
 
 def _as_evaluated(backend: Backend) -> Prompt:

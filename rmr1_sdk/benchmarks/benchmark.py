@@ -22,7 +22,7 @@ from rmr1_sdk.seeds import digest
 from rmr1_sdk.stats import mcnemar, percentiles
 from rmr1_sdk.types import Judgment, Pair, Sampling
 
-__all__ = ["PROFILES", "RMR1_COMPAT", "Benchmark", "Entry", "Profile", "Protocol"]
+__all__ = ["PROFILES", "RMR1_COMPAT", "Benchmark", "Entry", "Profile", "Protocol", "count_units"]
 
 Profile = Literal["official", "rmr1_compat"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
@@ -181,7 +181,7 @@ class Benchmark:
             unreadable=sum(not one.covered for one in graded),
             figures=tuple(figure for _, figure in found if figure),
             position=two_orders(graded, estimator),
-            calibration=calibration(graded),
+            calibration=calibration(graded, estimator),
             agreement=agreements(graded, model or "judge", estimator),
             budget=budget_curve(graded),
             notes=tuple(notes),

@@ -13,7 +13,21 @@ from rmr1_sdk.seeds import digest
 from rmr1_sdk.stats import Interval, bootstrap, percentiles, wilson
 from rmr1_sdk.types import Judgment, Pair, Value
 
-__all__ = ["Estimator", "Figure", "Graded", "Item", "Leaf", "Mean", "Node", "Rate", "Worth", "grade", "leaf", "rate"]
+__all__ = [
+    "Estimator",
+    "Figure",
+    "Graded",
+    "Item",
+    "Leaf",
+    "Mean",
+    "Node",
+    "Rate",
+    "Worth",
+    "cluster",
+    "grade",
+    "leaf",
+    "rate",
+]
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,7 @@ def cluster(pair: Pair) -> str:
 
 
 class Rate(Value):
-    """A share with its 95% interval, over `n` items. `method` says how the interval was found."""
+    """A share, or a mean between 0 and 1, with its 95% interval. `method` says how that was found, from `n` items."""
 
     name: str
     value: float
@@ -198,9 +212,9 @@ class Estimator:
         return [sum(weight * value for weight, value in zip(weights, values, strict=True)) for values in drawn]
 
 
-def rate(name: str, flags: Sequence[tuple[Pair, bool]], estimator: Estimator) -> Rate | None:
-    """How often something holds of pairs; None without pairs."""
-    items = tuple(Item(cluster(pair), float(flag), flag, covered=True) for pair, flag in flags)
+def rate(name: str, values: Sequence[tuple[Pair, float]], estimator: Estimator) -> Rate | None:
+    """The mean of something from 0 to 1 over pairs, or how often it holds; None without pairs."""
+    items = tuple(Item(cluster(pair), float(value), right=value == 1, covered=True) for pair, value in values)
     figure = estimator.figure(Leaf(name, items, name))
     return figure and Rate.model_validate(figure.model_dump(include=set(Rate.model_fields)))
 

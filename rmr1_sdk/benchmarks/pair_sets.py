@@ -138,15 +138,16 @@ class _IFBenchRow(Row):
 def _ifbench(rows: Iterable[Raw]) -> Iterator[Pair]:
     for raw, on_b in zip(rows, chosen_is_b(), strict=False):
         row = raw.read(_IFBenchRow)
-        chosen, rejected = row.text_chosen, row.text_rejected
-        yield _parted(chosen, rejected, on_b=on_b, id=str(row.id), subset=row.domain)
+        yield _parted(raw, row.text_chosen, row.text_rejected, on_b=on_b, id=str(row.id), subset=row.domain)
 
 
-def _parted(chosen: Sequence[Message], rejected: Sequence[Message], *, on_b: bool, **rest: Any) -> Pair:
+def _parted(raw: Raw, chosen: Sequence[Message], rejected: Sequence[Message], *, on_b: bool, **rest: Any) -> Pair:
     """Two conversations as what they share, and what each goes on with: at least its last turn."""
     shared = 0
     while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
         shared += 1
+    if not shared:
+        raise raw.error("the two conversations begin with different turns")
     sides = [tail[0].content if len(tail) == 1 else tail for tail in (chosen[shared:], rejected[shared:])]
     return placed(chosen[:shared], sides[0], sides[1], on_b=on_b, **rest)
 
@@ -167,7 +168,7 @@ def _hh(rows: Iterable[Raw]) -> Iterator[Pair]:
     for raw, on_b in zip(rows, chosen_is_b(), strict=False):
         row = raw.read(_HHRow)
         chosen, rejected = (_turns(raw, name, getattr(row, name)) for name in ("chosen", "rejected"))
-        yield _parted(chosen, rejected, on_b=on_b, id=str(raw.number), subset="hh")
+        yield _parted(raw, chosen, rejected, on_b=on_b, id=str(raw.number), subset="hh")
 
 
 def _turns(raw: Raw, field: str, transcript: str) -> list[Message]:

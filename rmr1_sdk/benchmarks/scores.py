@@ -1,11 +1,21 @@
 """What a judge comes to: figures, the two orders, calibration, agreement with annotators, token budgets."""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from rmr1_sdk import voting
 from rmr1_sdk.benchmarks.figures import Estimator, Figure, Graded, Rate, rate
-from rmr1_sdk.stats import Bin, CoveragePoint, Interval, brier, cohen_kappa, ece, log_loss, reliability, risk_coverage
+from rmr1_sdk.stats import (
+    Bin,
+    CoveragePoint,
+    Interval,
+    cohen_kappa,
+    ece,
+    ece_by_chance,
+    log_loss,
+    reliability,
+    risk_coverage,
+)
 from rmr1_sdk.types import Judgment, Outcome, Pair, Shown, Value
 
 __all__ = [
@@ -18,6 +28,7 @@ __all__ = [
     "agreements",
     "budget_curve",
     "calibration",
+    "confidences",
     "two_orders",
 ]
 
@@ -30,14 +41,15 @@ class CalibrationFigures(Value):
     A probability is the engine's, a reward model's, or the share of several votes; one vote alone is none. What is
     scored is that of the side which the judge finds more probable, against whether that side is the label. `brier` and
     `log_loss` (in nats; None where it is infinite) are the same for `p_a` and label A. `ece` is over the bins of
-    `reliability`, of equal mass. `risk_coverage` has the accuracy over the surest 50, 80 and 100% of the pairs; where
-    many are equally sure, over a little more.
+    `reliability`, of equal mass; below `ece_by_chance` it may be chance. `risk_coverage` has the accuracy over the
+    surest 50, 80 and 100% of the pairs; where many are equally sure, over a little more.
     """
 
     n: int
-    brier: float
+    brier: Rate
     log_loss: float | None
     ece: float
+    ece_by_chance: float
     reliability: tuple[Bin, ...]
     risk_coverage: tuple[CoveragePoint, ...]
 
@@ -151,27 +163,41 @@ def two_orders(graded: Sequence[Graded], estimator: Estimator) -> tuple[Rate, ..
     return tuple(found for name, of_pairs in flags.items() if (found := rate(name, of_pairs, estimator)))
 
 
-def calibration(graded: Sequence[Graded]) -> CalibrationFigures | None:
+def calibration(graded: Sequence[Graded], estimator: Estimator) -> CalibrationFigures | None:
     """What the probabilities are worth; None without any."""
-    sides = [
-        (one.judgment.p_a, one.pair.label == "A")
-        for one in graded
-        if one.judgment.p_a is not None and _tells_probability(one) and one.pair.label in ("A", "B")
-    ]
-    if not sides:
+    said = confidences(graded)
+    brier = rate("Brier", [(pair, (sure - right) ** 2) for pair, sure, right in said], estimator)
+    if brier is None:
         return None
-    sure = [max(p, 1 - p) for p, _ in sides]
-    right = [(p >= 0.5) == is_a for p, is_a in sides]
+    sure, right = [one.sure for one in said], [one.right for one in said]
     curve = risk_coverage(sure, right)
     loss = log_loss(sure, right)
     return CalibrationFigures(
-        n=len(sides),
-        brier=brier(sure, right),
+        n=len(said),
+        brier=brier,
         log_loss=None if loss == float("inf") else loss,
         ece=ece(sure, right),
+        ece_by_chance=ece_by_chance(sure),
         reliability=tuple(reliability(sure, right)),
         risk_coverage=tuple(next(point for point in curve if point.coverage >= share) for share in COVERAGES),
     )
+
+
+class Confidence(NamedTuple):
+    """How probable a judge finds the side that it finds better, and whether that side is the label."""
+
+    pair: Pair
+    sure: float
+    right: bool
+
+
+def confidences(graded: Sequence[Graded]) -> list[Confidence]:
+    """Those of the pairs with a side as label and a probability that tells something."""
+    return [
+        Confidence(one.pair, max(p, 1 - p), (p >= 0.5) == (one.pair.label == "A"))
+        for one in graded
+        if (p := one.judgment.p_a) is not None and _tells_probability(one) and one.pair.label in ("A", "B")
+    ]
 
 
 def _tells_probability(one: Graded) -> bool:

@@ -33,8 +33,8 @@ def load(name: str | Entry, data: str | Path | None = None, *, partial: bool = F
     `name` is one of BENCHMARKS, or an Entry of your own. The number of pairs is checked; with `partial` it may be any,
     and scores say so. A subset that is missing whole is said too.
 
-    Raises ConfigError for a name or a place that is not there, and DataError, which names file, row and field, for
-    rows that are not what the benchmark publishes.
+    Raises ConfigError for a name or a place that is not there or cannot be read, and DataError, which names file, row
+    and field, for rows that are not what the benchmark publishes.
     """
     entry = _entry(name) if isinstance(name, str) else name
     paths = [] if data is None else find(Path(data).expanduser(), entry.files)

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from rmr1_sdk.cli import bench, judge, machine, prompts, rank, store, train
+from rmr1_sdk.cli import audit, bench, judge, machine, prompts, rank, report, serve, store, train
 from rmr1_sdk.errors import ConfigError, RMR1Error
 
 __all__ = ["app", "main"]
@@ -21,7 +21,10 @@ app = typer.Typer(
 )
 app.command("judge")(judge.judge)
 app.command("rank")(rank.rank)
+app.command("serve")(serve.serve)
 app.command("bench")(bench.bench)
+app.command("report")(report.report)
+app.command("audit")(audit.audit)
 app.command("models")(machine.models)
 app.command("doctor")(machine.doctor)
 app.add_typer(prompts.app, name="prompts")

@@ -10,7 +10,7 @@ import typer
 
 from rmr1_sdk import benchmarks
 from rmr1_sdk.backends import connect
-from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Protocol, Scores, judge_options
+from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Scores, departures, judge_options
 from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.judge import Judge
@@ -101,9 +101,10 @@ def _load(
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """The `run.json` of a run's folder; nothing where it is a file of results."""
+    """The `run.json` of a run's folder, or of its judgments; nothing where others made a file."""
+    folder = path.parent if path.name == _JUDGMENTS else path
     try:
-        found: dict[str, Any] = json.loads((path / "run.json").read_bytes())
+        found: dict[str, Any] = json.loads((folder / "run.json").read_bytes())
     except (OSError, ValueError):
         return {}
     return found
@@ -126,12 +127,12 @@ def _run(
     """Judge the pairs as the profile asks, but for what was given; keep what was said, and how it was asked."""
     backend = connect(model)
     protocol = benchmark.protocol(profile)
-    options = judge_options(protocol, backend)
-    sampling = options.get("sampling", {}) | given["sampling"]
-    options |= {name: value for name, value in given.items() if value is not None} | {"sampling": sampling}
     output: runs.Output[Judgment] = runs.Output(out, None)
     judgments = []
     try:
+        options = judge_options(protocol, backend)
+        sampling = options.get("sampling", {}) | given["sampling"]
+        options |= {name: value for name, value in given.items() if value is not None} | {"sampling": sampling}
         with Judge(backend, **options) as judge, output:
             for judgment in judge.compare_many(list(benchmark.pairs()), progress=sys.stderr.isatty()):
                 judgments.append(judgment)
@@ -149,24 +150,8 @@ def _run(
 def _score(benchmark: Benchmark, judged: _Judged, profile: Profile) -> Scores:
     """The scores, with a note of whatever was not asked as the profile asks."""
     scores = benchmark.score(judged.judgments, profile)
-    departures = _departures(judged.record, benchmark.protocol(profile))
-    return scores.model_copy(update={"notes": (*scores.notes, *(f"{scores.model}: {text}" for text in departures))})
-
-
-def _departures(record: dict[str, Any], protocol: Protocol) -> Iterator[str]:
-    if not record:
-        yield "judged by others; of this profile is the scoring alone"
-        return
-    wanted: dict[str, Any] = {"orders": protocol.orders, "votes": 1}
-    asked = {name: record.get(name) for name in wanted}
-    sampling = {"temperature": 0.0} if protocol.sampling is None else protocol.sampling.model_dump(exclude_unset=True)
-    wanted |= sampling
-    asked |= {name: record.get("sampling", {}).get(name) for name in sampling}
-    for name, value in wanted.items():
-        if (was := json.dumps(asked[name])) != (should := json.dumps(value)):
-            yield f"asked with {name} {was}, where the profile has {should}"
-    if protocol.published_prompt and record.get("neutralise"):
-        yield f"asked with prompt {record.get('prompt')!r}, where the profile has the published one as it is"
+    said = departures(judged.record, benchmark.protocol(profile))
+    return scores.model_copy(update={"notes": (*scores.notes, *(f"{scores.model}: {text}" for text in said))})
 
 
 def _report(scores: Sequence[Scores], comparisons: Sequence[Comparison], out: Path | None) -> None:
@@ -195,18 +180,21 @@ def _report(scores: Sequence[Scores], comparisons: Sequence[Comparison], out: Pa
 def as_text(scores: Sequence[Scores], comparisons: Sequence[Comparison]) -> str:
     """The scores as tables: one judge with all there is to say, several side by side."""
     first = scores[0]
-    lines = [f"{first.benchmark}, {first.profile}: {first.protocol}", *map(_headline, scores), ""]
-    lines += _one(first) if len(scores) == 1 else _side_by_side(scores)
-    for comparison in comparisons:
-        lines += ["", *_compared(comparison)]
+    names = [one.model for one in scores]
+    if len(set(names)) < len(names):
+        names = [f"{n}. {name}" for n, name in enumerate(names, start=1)]
+    lines = [f"{first.benchmark}, {first.profile}: {first.protocol}", *map(_headline, names, scores), ""]
+    lines += _one(first) if len(scores) == 1 else _side_by_side(names, scores)
+    for name, comparison in zip(names[1:], comparisons, strict=True):
+        lines += ["", f"{names[0]} less {name}, over {comparison.n:,} pairs:", *_compared(comparison)]
     lines += [f"note: {note}" for note in dict.fromkeys(note for one in scores for note in one.notes)]
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _headline(one: Scores) -> str:
+def _headline(name: str, one: Scores) -> str:
     prompt = f" with prompt {one.prompt!r}" if one.prompt else ""
     return (
-        f"{one.model}{prompt}: {one.judged:,} of {one.pairs:,} pairs judged, "
+        f"{name}{prompt}: {one.judged:,} of {one.pairs:,} pairs judged, "
         f"{one.ties:,} ties, {one.unreadable:,} unreadable"
     )
 
@@ -229,7 +217,9 @@ def _one(one: Scores) -> Iterator[str]:
         )
     if found := one.calibration:
         loss = "infinite" if found.log_loss is None else f"{found.log_loss:.3f} nats"
-        yield f"probabilities of {found.n:,} pairs: Brier {found.brier:.3f}, log loss {loss}, ECE {found.ece:.1%}"
+        brier = f"Brier {found.brier.value:.3f} [{found.brier.low:.3f}, {found.brier.high:.3f}]"
+        error = f"ECE {found.ece:.1%} (up to {found.ece_by_chance:.1%} by chance)"
+        yield f"probabilities of {found.n:,} pairs: {brier}, log loss {loss}, {error}"
         sure = dict.fromkeys(found.risk_coverage)
         yield "right: " + ", ".join(f"{point.accuracy:.1%} of the surest {point.coverage:.0%}" for point in sure)
     if one.budget:
@@ -237,15 +227,14 @@ def _one(one: Scores) -> Iterator[str]:
         yield f"right within so many tokens a reading: {points}"
 
 
-def _side_by_side(scores: Sequence[Scores]) -> Iterator[str]:
-    yield f"{'figure':<40.40} " + " ".join(f"{one.model:<23.23}" for one in scores)
+def _side_by_side(names: Sequence[str], scores: Sequence[Scores]) -> Iterator[str]:
+    yield f"{'figure':<40.40} " + " ".join(f"{name:<23.23}" for name in names)
     for name in dict.fromkeys(figure.name for one in scores for figure in one.figures):
         figures = [next((f for f in one.figures if f.name == name), None) for one in scores]
         yield f"{name:<40.40} " + " ".join(f"{'-' if figure is None else str(figure):<23}" for figure in figures)
 
 
 def _compared(comparison: Comparison) -> Iterator[str]:
-    yield f"{comparison.first} less {comparison.second}, over {comparison.n:,} pairs:"
     for difference in comparison.differences:
         yield f"{difference.name:<40.40} {difference}"
     yield (

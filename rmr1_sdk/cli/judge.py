@@ -146,7 +146,8 @@ def judge(
             summary.add(pair, judgment)
             output.write(judgment)
         asked = {"orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed}
-        run = runs.record(judge, asked, data)
+        where = {"data": str(file.resolve()), "fields": runs.mapping(field, Pair)} if file else {}
+        run = runs.record(judge, asked | where, data)
     summary.wall_s = time.monotonic() - started
     if out:
         runs.write_record(out, run | {"summary": summary.as_json()})

@@ -7,21 +7,25 @@ sample, so an answer meets a reference: the sample's label.
 import logging
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rmr1_sdk.errors import DataError, RMR1Error
+from pydantic import TypeAdapter, ValidationError
+
+from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.loop import submit, wait
-from rmr1_sdk.rewards.preference import PreferenceRewards, preference_reward
-from rmr1_sdk.types import ConversationLike, Message
+from rmr1_sdk.rewards.conversations import question
+from rmr1_sdk.rewards.preference import Row, preference_reward
+from rmr1_sdk.types import Conversation, ConversationLike, Message
 
 if TYPE_CHECKING:
     from rmr1_sdk.judge import Judge
 
-__all__ = ["JudgeReward", "read_template"]
+__all__ = ["JudgeReward", "SampleRewards", "read_template", "reward_samples"]
 
 logger = logging.getLogger(__name__)
 
 _NEUTRAL = 0.5
+_CONVERSATION: TypeAdapter[Conversation] = TypeAdapter(Conversation)
 _TURNS = (
     re.compile(r"<\|im_start\|>(system|user|assistant|tool)\n(.*?)<\|im_end\|>", re.DOTALL),
     re.compile(r"<\|start_header_id\|>(system|user|assistant|tool)<\|end_header_id\|>\n\n(.*?)<\|eot_id\|>", re.DOTALL),
@@ -63,28 +67,60 @@ class JudgeReward:
         """
         import torch
 
-        values: list[float | None] = [None] * len(queries)
-        try:
-            judged = wait(submit(self._judged(queries, prompts, labels)))
-            values = judged.values
-            for reason in filter(None, judged.reasons):
-                logger.warning("No judgment, so a neutral reward: %s", reason)
-        except RMR1Error as error:
-            logger.error("No judgment, so a neutral reward: %s", error)
-        rewards = torch.tensor([_NEUTRAL if value is None else value for value in values])
-        failed = torch.tensor([float(value is None) for value in values])
-        return {"rewards": rewards, "scores": rewards.clone(), "extra_logs": {"judge_failed": failed.mean()}}
+        values, failed = wait(submit(reward_samples(self._judge, queries, prompts, labels, self._read_prompt)))
+        rewards = torch.tensor(values)
+        judge_failed = torch.tensor(failed).mean()
+        return {"rewards": rewards, "scores": rewards.clone(), "extra_logs": {"judge_failed": judge_failed}}
 
-    async def _judged(self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any]) -> PreferenceRewards:
-        if not all(labels):
-            raise DataError("a sample has no label, which is the reference that its answer is compared with")
-        return await preference_reward(
-            self._judge,
-            [self._read_prompt(prompt) for prompt in prompts],
-            [_response(query, prompt) for query, prompt in zip(queries, prompts, strict=True)],
-            references=labels,
+
+class SampleRewards(NamedTuple):
+    """For each sample a number from 0 to 1, and 1.0 where its judgment failed, else 0.0."""
+
+    values: list[float]
+    failed: list[float]
+
+
+async def reward_samples(
+    judge: "Judge",
+    queries: Sequence[str],
+    prompts: Sequence[str],
+    labels: Sequence[Any],
+    read_prompt: Callable[[str], ConversationLike] = read_template,
+    *,
+    time_s: float | None = None,
+) -> SampleRewards:
+    """What `JudgeReward` returns, without tensors. What takes longer than `time_s` seconds has failed.
+
+    Raises ConfigError where the three are not equally many.
+    """
+    if not len(queries) == len(prompts) == len(labels):
+        raise ConfigError(f"{len(queries)} queries, {len(prompts)} prompts, {len(labels)} labels")
+    values: list[float | None] = [None] * len(queries)
+    rows: dict[int, Row] = {}
+    for place, (query, prompt, label) in enumerate(zip(queries, prompts, labels, strict=True)):
+        try:
+            rows[place] = Row(question(read_prompt(prompt)), _response(query, prompt), _reference(label))
+        except RMR1Error as error:
+            logger.warning("No judgment, so a neutral reward: %s", error)
+    try:
+        judged = await preference_reward(
+            judge,
+            [row.question for row in rows.values()],
+            [row.answer for row in rows.values()],
+            references=[row.reference for row in rows.values()],
             max_failed=1.0,
+            step_time_s=time_s,
         )
+    except RMR1Error as error:
+        logger.error("No judgment, so a neutral reward: %s", error)
+    else:
+        for reason in filter(None, judged.reasons):
+            logger.warning("No judgment, so a neutral reward: %s", reason)
+        for place, value in zip(rows, judged.values, strict=True):
+            values[place] = value
+    return SampleRewards(
+        [_NEUTRAL if value is None else value for value in values], [float(value is None) for value in values]
+    )
 
 
 def _response(query: str, prompt: str) -> str:
@@ -92,3 +128,13 @@ def _response(query: str, prompt: str) -> str:
     if not query.startswith(prompt):
         raise DataError("a query does not begin with its prompt; was the prompt cut to fit the model?")
     return _ENDS.sub("", query.removeprefix(prompt))
+
+
+def _reference(label: object) -> Conversation:
+    """The label as an answer."""
+    if not label:
+        raise DataError("a sample has no label, which is the reference that its answer is compared with")
+    try:
+        return _CONVERSATION.validate_python(label)
+    except ValidationError as error:
+        raise DataError(f"a label is text, or messages with a role and content, not {label!r:.100}") from error

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rmr1_sdk.errors import DataError
+from rmr1_sdk.files import read_rows
 from rmr1_sdk.seeds import digest
-from rmr1_sdk.training.files import read_rows
 from rmr1_sdk.types import Pair
 
 __all__ = ["NGRAM", "Benchmarks"]

@@ -220,9 +220,9 @@ def _train(plan: GrpoPlan, out: Path) -> _Trained:
     watched = _Watched(Figures(out / "figures.jsonl"), judge, held_out, canary, plan.collapse_margin)
     trainer.add_callback(_callback(watched))
     last = last_whole(out / "checkpoints")
-    watched.begin_after(int(last.rpartition("-")[2]) if last else 0)
+    watched.begin_after(int(last.name.rpartition("-")[2]) if last else 0)
     if watched.stopped is None:
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=last and str(last))
     return _Trained(trainer, prompt.name, len(fitting), len(pool) - len(fitting), watched)
 
 
@@ -249,7 +249,16 @@ def _result(trained: _Trained) -> GrpoResult:
     )
 
 
-_OF_THE_TRAINER = ("optimizer*", "scheduler*", "scaler*", "rng_state*", "trainer_state.json", "training_args.bin", "*.md", "whole")
+_OF_THE_TRAINER = (
+    "optimizer*",
+    "scheduler*",
+    "scaler*",
+    "rng_state*",
+    "trainer_state.json",
+    "training_args.bin",
+    "*.md",
+    "whole",
+)
 
 
 def _leave(plan: GrpoPlan, out: Path, prompt: str, step: int) -> None:

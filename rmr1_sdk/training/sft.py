@@ -241,7 +241,8 @@ def _train(plan: SftPlan, step: Step) -> None:
         return judged(trainer.model, tokenizer, prompt, held_out, max_tokens=longest + longest // 2)
 
     trainer.add_callback(_watch(figures, judge if held_out else None, plan.every))
-    trainer.train(resume_from_checkpoint=last_whole(checkpoints))
+    last = last_whole(checkpoints)
+    trainer.train(resume_from_checkpoint=last and str(last))
     trainer.save_model(str(step.out / "checkpoint"))
     if is_first_process():
         _finish(step, prompt, figures, learned=len(fitting), too_long=len(examples) - len(fitting))
@@ -252,15 +253,15 @@ def _finish(step: Step, prompt: str, figures: Figures, *, learned: int, too_long
     checkpoint = step.out / "checkpoint"
     (checkpoint / "training_args.bin").unlink(missing_ok=True)  # a pickle, of what step.json says
     (checkpoint / "rmr1.json").write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
-    tries = [HeldOut.model_validate(row["held_out"]) for row in figures.rows() if "held_out" in row]
+    figures_of = [HeldOut.model_validate(row["held_out"]) for row in figures.rows() if "held_out" in row]
     last = [row for row in figures.rows() if "loss" in row][-1]
     result = SftResult(
         traces=learned,
         too_long=too_long,
         steps=last["step"],
         loss=last["loss"],
-        before=tries[0] if tries else None,
-        after=tries[-1] if tries else None,
+        before=figures_of[0] if figures_of else None,
+        after=figures_of[-1] if figures_of else None,
     )
     step.write("result.json", result.model_dump_json(indent=2) + "\n")
     step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted(checkpoint.iterdir())))

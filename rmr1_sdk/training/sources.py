@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from pydantic import Field, ValidationError
 
 from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.files import Rows, hub_rows, read_rows
 from rmr1_sdk.pairs import validated
 from rmr1_sdk.training import tiny
-from rmr1_sdk.training.files import Rows, hub_rows, read_rows
 from rmr1_sdk.types import Message, Outcome, Pair, Value
 
 __all__ = ["Source", "read_pairs"]

@@ -1,9 +1,10 @@
 """Rewards for what a judge writes before its verdict: with the verdict alone, what leads to it drifts."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal, get_args
 
-from rmr1_sdk.parsing import read, rubric_total
+from rmr1_sdk.parsing import read, written_weights
 from rmr1_sdk.training.tiny import has_right_reasons
 from rmr1_sdk.types import Pair, Verdict
 
@@ -34,14 +35,15 @@ def trace_reward(part: Part, text: str, pair: Pair) -> float | None:
     if part == "cited":
         return float({citation.side for citation in verdict.citations} == {"A", "B"})
     if part == "rubric":
-        return float(_is_sound(verdict, rubric_total(text)))
+        return float(_is_sound(verdict, written_weights(text)))
     return _solution(verdict, pair)
 
 
-def _is_sound(verdict: Verdict, total: float | None) -> bool:
+def _is_sound(verdict: Verdict, weights: Sequence[float | None]) -> bool:
     if verdict.task == "reasoning" and verdict.rubric is None:
         return True
-    return total is not None and (abs(total - 100) < 0.01 or abs(total - 1) < 0.0001)
+    total = sum(weight for weight in weights if weight is not None)
+    return None not in weights and (abs(total - 100) < 0.01 or abs(total - 1) < 0.0001)
 
 
 def _solution(verdict: Verdict, pair: Pair) -> float | None:

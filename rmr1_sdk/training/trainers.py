@@ -123,12 +123,12 @@ def mark_whole(checkpoint: Path) -> None:
     (checkpoint / _WHOLE).touch()
 
 
-def last_whole(checkpoints: Path) -> str | None:
+def last_whole(checkpoints: Path) -> Path | None:
     """The last checkpoint that was written to its end; those that were not are deleted."""
     whole = []
     for folder in checkpoints.glob("checkpoint-*"):
         if (folder / _WHOLE).exists():
             whole.append(folder)
-        elif is_first_process():
-            shutil.rmtree(folder)
-    return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
+        else:
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be at it too
+    return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)

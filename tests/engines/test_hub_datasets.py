@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyarrow import Table, parquet
 
-from rmr1_sdk import DataError
+from rmr1_sdk import ConfigError
 from rmr1_sdk.benchmarks import BENCHMARKS, load
 from rmr1_sdk.benchmarks.rows import Hub
 from tests.published import write
@@ -32,5 +32,5 @@ def test_a_data_set_of_the_hub_holds_the_same_pairs(tmp_path: Path, monkeypatch:
 def test_a_hub_that_does_not_have_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = BENCHMARKS["rewardbench"]
     monkeypatch.setitem(BENCHMARKS, "rewardbench", replace(entry, hub=Hub(str(tmp_path / "none"), ("filtered",))))
-    with pytest.raises(DataError, match=r"none:filtered: cannot be had from the hub .*; with its files at hand, give"):
+    with pytest.raises(ConfigError, match="none, split 'filtered': Couldn't find any data file"):
         load("rewardbench")

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from rmr1_sdk import BackendError, FakeBackend, Judge, Message, Request
 from rmr1_sdk.rewards.openrlhf import JudgeReward, read_template
 from tests.replies import by_xs, by_xs_or_mute, mute
+from tests.serving import serving
 
 torch = pytest.importorskip("torch", reason="needs torch; `make test-engines` installs it")
 
@@ -30,6 +32,29 @@ def call_as_openrlhf(reward_func: Callable[..., Any], prompt: str, response: str
     for name, value in info["extra_logs"].items():
         read[name] = torch.tensor([value.flatten()[0].item()])
     assert [value.shape for value in read.values()] == [(1,)] * len(read)
+    return {name: value.item() for name, value in read.items()}
+
+
+def call_over_http(urls: list[str], prompt: str, response: str, label: Any) -> dict[str, float]:
+    """The same where the reward is a list of URLs: a sample goes to the first, and nothing to the others."""
+
+    async def post(url: str, data: dict[str, list[Any]]) -> Any:
+        async with httpx2.AsyncClient(timeout=180) as session:
+            answer = await session.post(url, json=data)
+            return answer.raise_for_status().json()  # what fails is tried five times; here it may be seen
+
+    async def execute() -> list[Any]:
+        queries, prompts, labels = [prompt + response], [prompt], [label]
+        size = (len(queries) + len(urls) - 1) // len(urls)
+        parts = [slice(i * size, min((i + 1) * size, len(queries))) for i in range(len(urls))]
+        sent = [{"query": queries[part], "prompts": prompts[part], "labels": labels[part]} for part in parts]
+        return await asyncio.gather(*(post(url, data) for url, data in zip(urls, sent, strict=True)))
+
+    info = asyncio.run(execute())[0]
+    read = {"reward": torch.tensor([info.get("rewards")])}
+    read["score"] = torch.tensor([info.get("scores") or info.get("rewards")])
+    read |= {name: torch.tensor([value]) for name, value in (info.get("extra_logs") or {}).items()}
+    assert [value.shape for value in read.values()] == [(1, 1)] * len(read)
     return {name: value.item() for name, value in read.items()}
 
 
@@ -72,6 +97,16 @@ def test_an_engine_that_is_gone_and_a_prompt_that_was_cut_are_neutral_too() -> N
     assert call_as_openrlhf(JudgeReward(Judge(FakeBackend(gone))), "Q", "x", "xx")["judge_failed"] == 1
     cut = JudgeReward(Judge(FakeBackend(by_xs)))(["uestion: x"], ["question: "], ["xx"])
     assert cut["rewards"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("reply", [by_xs, mute], ids=["read", "unreadable"])
+@pytest.mark.parametrize("label", ["x", "", None])
+def test_over_http_it_is_the_same_reward(reply: Callable[[Request], str], label: Any) -> None:
+    judge = Judge(FakeBackend(reply))
+    with serving(judge, keys=["k"]) as one, serving(judge, keys=["k"]) as two:
+        urls = [f"{server.url.replace('//', '//any:k@')}/get_reward" for server in (one, two)]
+        told = call_over_http(urls, CHATML, "xx<|im_end|>\n", label)
+    assert told == call_as_openrlhf(JudgeReward(judge), CHATML, "xx<|im_end|>\n", label)
 
 
 def test_several_samples_at_once_fail_one_by_one() -> None:

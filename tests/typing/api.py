@@ -27,7 +27,9 @@ from rmr1_sdk import (
     read,
 )
 from rmr1_sdk.benchmarks import Scores, judge_options, load, read_results
+from rmr1_sdk.benchmarks.audit import Audit, audit
 from rmr1_sdk.rewards import RewardMetrics, openrlhf, preference_reward, trl, verdict_reward, verl
+from rmr1_sdk.server import Limits, create_app, listen, run
 
 
 def own_backend(backend: Backend) -> Backend:
@@ -43,6 +45,12 @@ def builds() -> None:
     Judge("m", force_verdict=False, ask_again=False)
     Judge("m", orders="neither")  # type: ignore[arg-type]
     Judge("m", "cor")  # type: ignore[call-arg]  # options are named
+
+
+def varies(judge: Judge) -> None:
+    assert_type(judge.like(orders="given", votes=4, sampling={"temperature": 1.0}), Judge)
+    assert_type(audit(judge, pairs(), only=["position"]), Audit)
+    judge.like(orders="neither")  # type: ignore[arg-type]
 
 
 def pairs() -> list[Pair]:
@@ -125,11 +133,18 @@ async def rewards(judge: Judge) -> None:
     openrlhf.JudgeReward(judge, read_prompt=lambda prompt: prompt)
 
 
+def serves(judge: Judge) -> None:
+    app = create_app(judge, keys=["key"], limits=Limits(body_bytes=10_000))
+    run(app, listen("127.0.0.1", 8000, keyed=True), drain_s=5)
+    assert_type(connect("rmr1:http://localhost:8000", api_key="key"), Backend)
+
+
 async def awaits() -> None:
     async with Judge("llama_cpp:model.gguf") as judge:
         assert_type(await judge.acompare("Q", "1", "2"), Judgment)
         assert_type(await judge.arank("Q", ["1", "2"], method="knockout"), Ranking)
         assert_type(await judge.agrade("Q", "1", rubric=await judge.arubric("Q")), Grade)
+        assert_type(await judge.acomplete(Request(messages=(Message(role="user", content="Q"),))), Completion)
         assert_type(judge.acompare_many(pairs()), AsyncIterator[Judgment])
         async with aclosing(judge.astream("Q", "1", "2")) as events:
             assert_type([event.text async for event in events], list[str])

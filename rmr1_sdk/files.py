@@ -81,7 +81,7 @@ def _parquet(path: Path, file: IO[bytes]) -> Rows:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingExtraError("pyarrow", "train") from error
+        raise MissingExtraError("pyarrow", "benchmarks") from error
     try:
         batches: Iterable[Any] = pq.ParquetFile(file).iter_batches(batch_size=1024)
         rows = (row for batch in batches for row in batch.to_pylist())
@@ -93,17 +93,19 @@ def _parquet(path: Path, file: IO[bytes]) -> Rows:
 _READERS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
 
 
-def hub_rows(name: str, *, split: str, revision: str | None = None) -> Rows:
+def hub_rows(name: str, *, split: str, revision: str | None = None, folder: str | None = None) -> Rows:
     """The rows of a data set of the Hugging Face hub, or of a folder laid out like one, as they arrive.
+
+    `folder` is a part of the data set that is kept in one.
 
     Raises ConfigError where there is none of that name, split and revision.
     """
     try:
         import datasets
     except ImportError as error:
-        raise MissingExtraError("datasets", "train") from error
+        raise MissingExtraError("datasets", "benchmarks") from error
     try:
-        rows = datasets.load_dataset(name, split=split, revision=revision, streaming=True)
+        rows = datasets.load_dataset(name, data_dir=folder, split=split, revision=revision, streaming=True)
         yield from enumerate(map(dict, rows), start=1)
     except (
         Exception

@@ -1,0 +1,105 @@
+"""`rmr1 audit`: where a judge can be fooled."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rmr1_sdk.benchmarks.audit import SECTIONS, Audit
+from rmr1_sdk.benchmarks.audit import audit as audit_judge
+from rmr1_sdk.cli import runs
+from rmr1_sdk.errors import ConfigError, RMR1Error
+from rmr1_sdk.judge import Judge
+from rmr1_sdk.pairs import read_pairs
+from rmr1_sdk.types import Pair
+
+__all__ = ["audit"]
+
+
+def audit(
+    model: runs.Model = "",
+    data: Annotated[Path | None, typer.Option(help="A JSONL file of labelled pairs [default: 24 of our own].")] = None,
+    field: runs.Field = [],  # noqa: B006  # typer copies it
+    only: Annotated[str, typer.Option(help=f"Some of {','.join(SECTIONS)} [default: all].")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Draw so many of the pairs.")] = None,
+    tries: Annotated[int, typer.Option(help="Orders of pairs that each attack is tried on.")] = 8,
+    seeds: Annotated[int, typer.Option(help="Readings an order for self-consistency.")] = 4,
+    out: Annotated[Path | None, typer.Option(help="A folder for audit.json, audit.md and card.md.")] = None,
+    prompt: runs.PromptName = "auto",
+    max_tokens: runs.MaxTokens = None,
+    temperature: runs.Temperature = None,
+    seed: runs.Seed = 0,
+    store: runs.StoreFile = None,
+    no_store: runs.NoStore = False,
+    skip_bad: runs.SkipBad = False,
+    timeout: runs.Timeout = None,
+    max_concurrency: runs.MaxConcurrency = None,
+    offline: runs.Offline = False,
+) -> None:
+    """Audit a judge: position, length, empty answers, injections, quotes, rubrics, consistency."""
+    runs.check_model(model, offline=offline)
+    pairs, bad, digest = _pairs(data, field, skip_bad)
+    if out:
+        _make(out)
+    judge = Judge(
+        model,
+        prompt=prompt,
+        sampling=runs.sampling(max_tokens, temperature),
+        store=runs.store_beside(out and out / "audit", store, no_store=no_store),
+        max_concurrency=max_concurrency,
+        timeout_s=timeout,
+        seed=seed,
+    )
+    sections = [name.strip() for name in only.split(",") if name.strip()]
+    with judge:
+        found = audit_judge(
+            judge,
+            pairs,
+            only=sections,
+            limit=limit,
+            tries=tries,
+            seeds=seeds,
+            seed=seed,
+            data=data.name if data else "",
+            progress=sys.stderr.isatty(),
+        )
+        asked = {"sections": sections or list(SECTIONS), "limit": limit, "tries": tries, "seeds": seeds, "seed": seed}
+        run = runs.record(judge, asked, digest)
+    if out:
+        _write(out, found)
+        runs.write_record(out / "audit.json", run | {"skipped_lines": bad})
+    _report(found, bad)
+
+
+def _pairs(data: Path | None, fields: list[str], skip_bad: bool) -> tuple[list[Pair] | None, list[str], str | None]:
+    """The pairs of the file, what lines of it are bad, and its digest; None for the built-in ones."""
+    if data is None:
+        return None, [], None
+    rows, bad = read_pairs(data, fields=runs.mapping(fields, Pair))
+    runs.check_lines(data, len(rows), bad, skip_bad)
+    return rows, [str(error) for error in bad], runs.file_digest(data)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be made ({error.strerror or error})") from error
+
+
+def _write(out: Path, found: Audit) -> None:
+    """The audit in its three forms."""
+    (out / "audit.json").write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (out / "audit.md").write_text(found.as_markdown(), encoding="utf-8")
+    (out / "card.md").write_text(found.card() + "\n", encoding="utf-8")
+
+
+def _report(found: Audit, bad: Sequence[str]) -> None:
+    """JSON when standard output is a pipe, text for a person."""
+    print(found.as_text() if sys.stdout.isatty() else found.model_dump_json())
+    if bad:
+        print(runs.as_lines([], bad), file=sys.stderr)
+    if found.readings and found.unreadable == found.readings:
+        raise RMR1Error("no verdict could be read")

@@ -1,0 +1,48 @@
+"""`rmr1 report`: finished runs as one file to read, or to hand on."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.report import Judged, Report, as_markdown, as_page, make_report, read_runs
+
+__all__ = ["report"]
+
+_FORMS: dict[str, Callable[[Report, Judged], str]] = {
+    ".html": as_page,
+    ".md": lambda report, judged: as_markdown(report),
+    ".json": lambda report, judged: report.model_dump_json(indent=2) + "\n",
+}
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="The folder of `rmr1 bench --out`, or a file of `rmr1 judge --out`.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="report.html has every judgment; report.md and report.json the figures.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="The pairs that were judged [default: where they were then].")
+    ] = None,
+) -> None:
+    """Make a report of one run, or of several over the same pairs side by side."""
+    if out.suffix not in _FORMS:
+        raise ConfigError(f"-o {out}: a report's name ends in {', '.join(_FORMS)}")
+    judged = read_runs(runs, data)
+    made = make_report(judged)
+    text = _FORMS[out.suffix](made, judged)
+    part = out.with_name(f"{out.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, out)
+    except OSError as error:
+        raise ConfigError(f"-o {out}: cannot be written ({error.strerror or error})") from error
+    for missing in [*made.missing, *(f"{run.name}: {text}" for run in made.runs for text in run.missing)]:
+        print(f"note: {missing}", file=sys.stderr)
+    print(f"{out}: {len(judged.ids):,} pairs, {len(text.encode()) / 1e6:,.1f} MB", file=sys.stderr)
