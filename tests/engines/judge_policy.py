@@ -85,6 +85,11 @@ def plan(folder: Path, **given: Any) -> GrpoPlan:
     return GrpoPlan(**(small | given))
 
 
+def together(folder: Path, **given: Any) -> GrpoPlan:
+    """A plan whose steps do not depend on who takes part: each is a whole rollout, and moves little."""
+    return plan(folder, held_out=folder / "held_out.jsonl", rollout_size=4, learning_rate=1e-4, **given)
+
+
 def watched(patch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the trainer makes of each rollout: tokens, rewards and advantages of this process."""
     from trl import GRPOTrainer
@@ -139,7 +144,7 @@ def _one_of_two(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         scripted(patch, *TURNS)
         seen = watched(patch)
-        grpo(plan(folder, micro_batch_size=8, held_out=folder / "held_out.jsonl"), folder / "two")
+        grpo(together(folder, micro_batch_size=8), folder / "two")
     (folder / f"seen-{os.environ['RANK']}.json").write_text(json.dumps(seen))
 
 

@@ -21,7 +21,7 @@ from rmr1_sdk.training.held_out import HeldOut
 from rmr1_sdk.training.labelled import read_labelled
 from rmr1_sdk.types import Pair
 from tests.engines import judge_policy
-from tests.engines.judge_policy import pairs_file, plan, scripted, watched
+from tests.engines.judge_policy import pairs_file, plan, scripted, together, watched
 
 pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
 pytestmark = pytest.mark.filterwarnings("ignore:TRL currently supports vLLM versions")
@@ -215,8 +215,8 @@ def test_two_processes_do_what_one_does(folder: Path, monkeypatch: pytest.Monkey
     first, second = (json.loads((folder / f"seen-{rank}.json").read_text()) for rank in (0, 1))
     scripted(monkeypatch, *judge_policy.TURNS)
     seen = watched(monkeypatch)
-    grpo(plan(folder, held_out=folder / "held_out.jsonl"), folder / "one")
-    assert len(seen) == len(first) == 4
+    grpo(together(folder), folder / "one")
+    assert len(seen) == len(first) == 8
     for alone, of_first, of_second in zip(seen, first, second, strict=True):
         assert alone["rewards"] == of_first["rewards"] == of_second["rewards"]  # gathered: each knows them all
         assert of_first["advantages"] + of_second["advantages"] == pytest.approx(alone["advantages"], abs=1e-6)
