@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, cast
@@ -22,6 +22,8 @@ from rmr1_sdk.training import tiny_model as tiny
 from rmr1_sdk.training.data import DataPlan, prepare
 from rmr1_sdk.training.export import ExportPlan
 from rmr1_sdk.training.export import export as export_stage
+from rmr1_sdk.training.grpo import GrpoPlan
+from rmr1_sdk.training.grpo import grpo as grpo_stage
 from rmr1_sdk.training.sft import SftPlan
 from rmr1_sdk.training.sft import sft as sft_stage
 from rmr1_sdk.training.sources import Source, read_pairs
@@ -177,6 +179,80 @@ def sft(
 
 
 @app.command()
+def grpo(
+    pool: Annotated[Path, typer.Argument(help="A JSONL file of labelled pairs, as data leaves it.")],
+    out: Out,
+    model: Annotated[str, typer.Option(help="A checkpoint's folder, or its name on the Hugging Face hub.")],
+    held_out: Annotated[
+        Path | None, typer.Option(help="Labelled pairs to judge on the way; the best checkpoint is left.")
+    ] = None,
+    canary: Annotated[
+        Path | None, typer.Option(help="Labelled pairs that stop a run that collapses [default: those held out].")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="The judge's prompt; auto is what it was trained with.")] = "auto",
+    reward: Annotated[
+        list[str], typer.Option(help="A part of the trace and its weight: quotes=0.2; cited, rubric, solution.")
+    ] = [],  # noqa: B006
+    rule: Annotated[str | None, typer.Option(help="How the verdict is read [default: strict], or robust.")] = None,
+    group: Annotated[int | None, typer.Option(help="Completions of each prompt [default: 7].")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of these completions [default: 1].")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="[default: RM-R1's for the model's size]")] = None,
+    kl: Annotated[float | None, typer.Option(help="What the divergence counts in the loss [default: 0.001].")] = None,
+    clip: Annotated[float | None, typer.Option(help="How far a token's ratio may move [default: 0.2].")] = None,
+    rollout_size: Annotated[
+        int | None, typer.Option(help="Prompts tried with the same weights [default: 1024].")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts in a step [default: 128].")] = None,
+    micro_batch_size: Annotated[int | None, typer.Option(help="Completions at once in a process [default: 1].")] = None,
+    epochs: Annotated[float | None, typer.Option(help="How often each pair is tried [default: 1].")] = None,
+    max_prompt_tokens: Annotated[int | None, typer.Option(help="What a prompt may have [default: 4096].")] = None,
+    max_completion_tokens: Annotated[
+        int | None, typer.Option(help="What a completion may have [default: 8192].")
+    ] = None,
+    collapse_margin: Annotated[
+        float | None, typer.Option(help="How far a share may fall, twice, on canary pairs [default: 0.1].")
+    ] = None,
+    lora_rank: Annotated[int | None, typer.Option(help="Train adapters of this rank [default: all weights].")] = None,
+    gradient_checkpointing: Annotated[
+        bool | None, typer.Option(help="Compute activations again rather than keep them [default: on].")
+    ] = None,
+    every: Annotated[int | None, typer.Option(help="Rollouts between checkpoints [default: 5].")] = None,
+    trl: Annotated[
+        list[str], typer.Option(help="A field of TRL's GRPOConfig: use_vllm=true, vllm_mode=colocate.")
+    ] = [],  # noqa: B006
+    seed: runs.Seed = 0,
+) -> None:
+    """Let a judge try, and learn from whether it was right; stop if it collapses, and keep the best."""
+    given = {name: value for name, value in locals().items() if name != "out" and value is not None}
+    given |= {"reward": _named("--reward", reward), "trl": _named("--trl", trl)}
+    result = grpo_stage(_plan(GrpoPlan, given), out)
+    if result.stopped:
+        print(f"stopped {result.stopped}", file=sys.stderr)
+    rows = [
+        ("pairs", f"{result.pairs:,} in {result.steps:,} steps, {result.too_long:,} too long"),
+        ("reward", f"{result.reward:.3f} in the last rollout"),
+        ("groups all alike", f"{result.zero_variance:.1%}"),
+        ("held out, before", str(result.before or "")),
+        (f"held out, step {result.best_step}", str(result.best or "")),
+    ]
+    print(runs.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
+
+
+def _named(flag: str, given: Sequence[str]) -> dict[str, object]:
+    """NAME=VALUE as fields; values are JSON, or else text."""
+    named: dict[str, object] = {}
+    for each in given:
+        name, sign, value = each.partition("=")
+        if not sign:
+            raise ConfigError(f"{flag} {each}: write NAME=VALUE")
+        try:
+            named[name] = json.loads(value)
+        except ValueError:
+            named[name] = value
+    return named
+
+
+@app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="What training left, as in sft/checkpoint.")],
     out: Out,
@@ -210,8 +286,12 @@ def _plan(kind: type[P], given: Mapping[str, object]) -> P:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        faults = [f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['msg']}" for fault in error.errors()]
-        raise ConfigError("; ".join(faults)) from error
+        raise ConfigError("; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors())) from error
+
+
+def _fault(at: Sequence[int | str], message: str) -> str:
+    """What is wrong, with its option; what is wrong with several together names them itself."""
+    return f"--{str(at[0]).replace('_', '-')}: {message}" if at else message.removeprefix("Value error, ")
 
 
 def _told(needed: stage.Estimate, *, with_second: bool) -> str:

@@ -15,16 +15,16 @@ from typing import Any, Literal, get_args
 
 from rmr1_sdk import prompts
 from rmr1_sdk.backends import Backend
-from rmr1_sdk.errors import BackendError, BudgetExceeded, ConfigError, DataError
+from rmr1_sdk.errors import BackendError, BudgetExceeded
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.loop import submit, wait
-from rmr1_sdk.pairs import read_pairs
 from rmr1_sdk.parsing import force_prefix, neutralise
 from rmr1_sdk.prompts import Family, Prompt
 from rmr1_sdk.rounds import in_order
 from rmr1_sdk.seeds import digest
 from rmr1_sdk.store import Store
 from rmr1_sdk.training.card import Share, share
+from rmr1_sdk.training.labelled import read_labelled
 from rmr1_sdk.training.steps import Step, Trace
 from rmr1_sdk.types import Judgment, Message, Pair, Shown, Usage, Value, Verdict
 
@@ -121,7 +121,7 @@ def distill(
     Raises ConfigError for arguments that cannot be right, and for pairs most of which have the same label; DataError at
     a pair without one; BackendError where more than half of the requests fail, and are ten or more.
     """
-    rows = _labelled(pairs)
+    rows = read_labelled(pairs)
     asked = replace(prompts.get(prompt), choices=None)  # a probability is of no use here
     settings = {
         "first": first.identity,
@@ -156,29 +156,9 @@ def _asking(common: Mapping[str, Any], budget: int | None) -> dict[str, Any]:
     return {**common, "orders": "given", "force_verdict": False, "max_tokens_total": budget}
 
 
-def _labelled(path: Path) -> list[Pair]:
-    pairs, bad = read_pairs(path)
-    if bad:
-        raise bad[0]
-    if not pairs:
-        raise DataError("there are no pairs in this file", path=path)
-    for pair in pairs:
-        if pair.label not in ("A", "B"):
-            raise DataError(f"pair {pair.id}: the label is {pair.label}, and a trace needs A or B", path=path)
-        if pair.is_identical:
-            raise DataError(f"pair {pair.id}: both answers are the same", path=path)
-    counts = Counter(pair.label for pair in pairs)
-    if len(pairs) >= 20 and min(counts["A"], counts["B"]) < 0.4 * len(pairs):
-        raise ConfigError(
-            f"{path}: the better answer is A in {counts['A']} of {len(pairs)} pairs, and a judge would learn that; "
-            "`rmr1 train data` evens the sides out"
-        )
-    return pairs
-
-
 def estimate(pairs: Path, *, prompt: str = "cor", sampling: Mapping[str, Any] | None = None) -> Estimate:
     """What distilling these pairs may take. Raises as `distill` does."""
-    rows, asked = _labelled(pairs), prompts.get(prompt)
+    rows, asked = read_labelled(pairs), prompts.get(prompt)
     written = len(rows) * int((sampling or {}).get("max_tokens", asked.sampling.max_tokens))
     read = sum(_characters(asked.render(pair)) for pair in rows) // 4
     hints = len(rows) * len(_HINT) // 4

@@ -17,7 +17,8 @@ class HeldOut(Value):
 
     `accuracy` is the share of readings that name the better answer; one that cannot be read does not. `both_right` is
     the share of pairs on which both readings do. `readable` is the share of readings that can be read, and `first` the
-    share of these that name what was shown first.
+    share of these that name what was shown first. `consistent` is the share of pairs that were read in both orders on
+    which both readings name the same answer, and `quotes_found` that of quotes that are in the answer they are from.
 
     Intervals are Wilson's at 95%. That of `accuracy` is as wide as if both readings of a pair were always alike.
     """
@@ -26,6 +27,8 @@ class HeldOut(Value):
     both_right: Share
     readable: Share
     first: Share | None
+    consistent: Share | None
+    quotes_found: Share | None
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], judgments: Sequence[Judgment]) -> "HeldOut":
@@ -34,11 +37,15 @@ class HeldOut(Value):
         right = [sum(pick == pair.label for pick in both.values()) for pair, both in zip(pairs, read, strict=True)]
         named = [(shown, pick) for both in read for shown, pick in both.items() if pick]
         readings = 2 * len(pairs)
+        alike = [both["AB"] == both["BA"] for both in read if None not in both.values()]
+        quotes = [quote for judgment in judgments for quote in _quotes(judgment)]
         return cls(
             accuracy=_share(sum(right) / 2, len(pairs)),
             both_right=_share(right.count(2), len(pairs)),
             readable=_share(len(named), readings),
             first=_share(sum(shown[0] == pick for shown, pick in named), len(named)) if named else None,
+            consistent=_share(sum(alike), len(alike)) if alike else None,
+            quotes_found=_share(sum(quotes), len(quotes)) if quotes else None,
         )
 
     def __str__(self) -> str:
@@ -49,6 +56,12 @@ def picks(judgment: Judgment) -> dict[Shown, Side | None]:
     """The side that each order's reading names, None where it cannot be read."""
     read: dict[Shown, Verdict] = {verdict.shown: verdict for verdict in judgment.verdicts}
     return {shown: read[shown].winner for shown in ("AB", "BA")}
+
+
+def _quotes(judgment: Judgment) -> list[bool]:
+    """Whether each quote of a judgment is where it is said to be; those that nobody looked up are left out."""
+    cited = [citation for verdict in judgment.verdicts for citation in verdict.citations]
+    return [citation.found for citation in cited if citation.kind == "quote" and citation.found is not None]
 
 
 def _share(successes: float, trials: int) -> Share:

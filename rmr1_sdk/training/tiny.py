@@ -376,7 +376,7 @@ def has_right_reasons(question: str, verdict: Verdict) -> bool:
     """Whether a judge's own solution, its rubric, or its thought is what `trace` writes, whatever the verdict is."""
     problem = solve(question)
     if verdict.task == "chat":
-        return verdict.rubric is not None and verdict.rubric.criteria == problem.rubric
+        return bool(problem.rubric) and verdict.rubric is not None and verdict.rubric.criteria == problem.rubric
     work = verdict.thinking if verdict.task is None else verdict.solution
     return work is not None and " ".join(work.split()) == problem.work
 

@@ -299,7 +299,7 @@ def test_recorded_answers_are_given_again(rmr1: list[str], tmp_path: Path) -> No
     ("pairs", "error", "message"),
     [
         ([], DataError, "there are no pairs in this file"),
-        ([SUM.model_copy(update={"label": None})], DataError, "pair tiny/0/0: the label is None, and a trace needs"),
+        ([SUM.model_copy(update={"label": None})], DataError, "pair tiny/0/0: the label is None, and A or B is needed"),
         ([SUM.model_copy(update={"label": "tie"})], DataError, "the label is tie"),
         ([SUM.model_copy(update={"a": "x", "b": "x"})], DataError, "both answers are the same"),
         (PAIRS[::2] + PAIRS[1:40:2], ConfigError, "the better answer is A in 40 of 60 pairs"),
