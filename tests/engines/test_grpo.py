@@ -22,14 +22,16 @@ from rmr1_sdk.training.labelled import read_labelled
 from rmr1_sdk.types import Pair
 from tests.engines import judge_policy
 from tests.engines.judge_policy import pairs_file, plan, scripted, together, watched
+from tests.engines.trl_policy import UNTESTED_VLLM, load
 
 pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
-pytestmark = pytest.mark.filterwarnings("ignore:TRL currently supports vLLM versions")
+pytestmark = pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint, a pool of 32 pairs, and 12 pairs held out."""
+    load("GRPOTrainer")
     made = tmp_path_factory.mktemp("grpo")
     judge_policy.checkpoint(made / "model")
     pairs_file(made / "pool.jsonl", 32)
