@@ -198,6 +198,34 @@ def test_after_kill_9_the_same_command_goes_on_and_ends_with_the_same_files(fold
     assert {file: file.stat().st_mtime_ns for file in (folder / "whole").rglob("*")} == before
 
 
+@pytest.mark.parametrize("collapses", [False, True])
+def test_a_run_that_was_over_is_not_gone_on_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, collapses: bool
+) -> None:
+    """Something fails after the last step; the same call then does what was left to do."""
+
+    def judged(*_: Any, **__: Any) -> HeldOut:
+        shares.append(0.5 if collapses and shares else 0.9)
+        share = Share(share=shares[-1], low=0, high=1, of=12)
+        return HeldOut(accuracy=share, both_right=share, readable=share, first=None, consistent=None, quotes_found=None)
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    shares: list[float] = []
+    monkeypatch.setattr(stage, "judged", judged)
+    out, given = folder / f"over {collapses}", plan(folder, held_out=folder / "held_out.jsonl")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        patch.setattr(stage, "_leave", full)
+        grpo(given, out)
+    before = rows(out)
+    result = grpo(given, out)
+    assert rows(out) == before
+    assert len(shares) == (3 if collapses else 5)
+    assert (result.steps, result.best_step) == ((4, 0) if collapses else (8, 0))
+    assert (result.stopped is not None) == collapses
+
+
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "tests.engines.judge_policy", *map(str, arguments)]
     return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=110)
