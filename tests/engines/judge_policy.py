@@ -17,6 +17,7 @@ from rmr1_sdk.rewards import verdict_reward
 from rmr1_sdk.training.grpo import GrpoPlan, grpo
 from rmr1_sdk.training.tiny import generate
 from rmr1_sdk.types import Pair
+from tests.engines.trl_policy import UNTESTED_VLLM, load
 
 A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
 SPECIAL = ("<pad>", "<eos>", "<unk>")
@@ -92,10 +93,9 @@ def together(folder: Path, **given: Any) -> GrpoPlan:
 
 def watched(patch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the trainer makes of each rollout: tokens, rewards and advantages of this process."""
-    from trl import GRPOTrainer
-
+    trainer = load("GRPOTrainer")
     seen: list[dict[str, Any]] = []
-    score, rewards = GRPOTrainer._generate_and_score_completions, GRPOTrainer._calculate_rewards
+    score, rewards = trainer._generate_and_score_completions, trainer._calculate_rewards
 
     def scored(self: Any, inputs: Any) -> Any:
         batch = score(self, inputs)
@@ -108,21 +108,21 @@ def watched(patch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         seen.append({"rewards": values.tolist()})
         return values
 
-    patch.setattr(GRPOTrainer, "_generate_and_score_completions", scored)
-    patch.setattr(GRPOTrainer, "_calculate_rewards", calculated)
+    patch.setattr(trainer, "_generate_and_score_completions", scored)
+    patch.setattr(trainer, "_calculate_rewards", calculated)
     return seen
 
 
 def scripted(patch: pytest.MonkeyPatch, *texts: str) -> None:
     """Completions by turns, by their place in the whole batch, however many processes write them."""
-    from trl import GRPOTrainer
+    trainer = load("GRPOTrainer")
 
     def written(self: Any, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
         first = self.accelerator.process_index * len(prompt_ids)
         turns = [texts[place % len(texts)] for place in range(first, first + len(prompt_ids))]
         return [[*self.processing_class(text)["input_ids"], 1] for text in turns], None
 
-    patch.setattr(GRPOTrainer, "_generate_single_turn", written)
+    patch.setattr(trainer, "_generate_single_turn", written)
 
 
 def _killed(folder: Path) -> None:
@@ -149,5 +149,5 @@ def _one_of_two(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", "TRL currently supports vLLM versions")
+    warnings.filterwarnings("ignore", UNTESTED_VLLM)
     {"killed": _killed, "two": _one_of_two}[sys.argv[1]](Path(sys.argv[2]))

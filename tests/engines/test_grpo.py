@@ -22,14 +22,16 @@ from rmr1_sdk.training.labelled import read_labelled
 from rmr1_sdk.types import Pair
 from tests.engines import judge_policy
 from tests.engines.judge_policy import pairs_file, plan, scripted, together, watched
+from tests.engines.trl_policy import UNTESTED_VLLM, load
 
 pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
-pytestmark = pytest.mark.filterwarnings("ignore:TRL currently supports vLLM versions")
+pytestmark = pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint, a pool of 32 pairs, and 12 pairs held out."""
+    load("GRPOTrainer")
     made = tmp_path_factory.mktemp("grpo")
     judge_policy.checkpoint(made / "model")
     pairs_file(made / "pool.jsonl", 32)
@@ -194,6 +196,35 @@ def test_after_kill_9_the_same_command_goes_on_and_ends_with_the_same_files(fold
     before = {file: file.stat().st_mtime_ns for file in (folder / "whole").rglob("*")}
     assert grpo(plan(folder, held_out=held_out), folder / "whole") == whole
     assert {file: file.stat().st_mtime_ns for file in (folder / "whole").rglob("*")} == before
+
+
+@pytest.mark.parametrize("collapses", [False, True])
+def test_a_run_that_was_over_is_not_gone_on_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, collapses: bool
+) -> None:
+    """Something fails after the last step; the same call then does what was left to do."""
+
+    def judged(*_: Any, **__: Any) -> HeldOut:
+        shares.append(0.5 if collapses and shares else 0.9)
+        share = Share(share=shares[-1], low=0, high=1, of=12)
+        return HeldOut(accuracy=share, both_right=share, readable=share, first=None, consistent=None, quotes_found=None)
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    shares: list[float] = []
+    monkeypatch.setattr(stage, "judged", judged)
+    out, given = folder / f"over {collapses}", plan(folder, held_out=folder / "held_out.jsonl")
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "_leave", full)
+        with pytest.raises(OSError, match="no space left"):
+            grpo(given, out)
+    before = rows(out)
+    result = grpo(given, out)
+    assert rows(out) == before
+    assert len(shares) == (3 if collapses else 5)
+    assert (result.steps, result.best_step) == ((4, 0) if collapses else (8, 0))
+    assert (result.stopped is not None) == collapses
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":

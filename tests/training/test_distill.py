@@ -298,10 +298,10 @@ def test_recorded_answers_are_given_again(rmr1: list[str], tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("pairs", "error", "message"),
     [
-        ([], DataError, "there are no pairs in this file"),
-        ([SUM.model_copy(update={"label": None})], DataError, "pair tiny/0/0: the label is None, and A or B is needed"),
-        ([SUM.model_copy(update={"label": "tie"})], DataError, "the label is tie"),
-        ([SUM.model_copy(update={"a": "x", "b": "x"})], DataError, "both answers are the same"),
+        ([], DataError, "no pairs in this file"),
+        ([SUM.model_copy(update={"label": None})], DataError, "pair tiny/0/0 has no better answer"),
+        ([SUM.model_copy(update={"label": "tie"})], DataError, "has no better answer; label pairs A or B"),
+        ([SUM.model_copy(update={"a": "x", "b": "x"})], DataError, "has no better answer"),
         (PAIRS[::2] + PAIRS[1:40:2], ConfigError, "the better answer is A in 40 of 60 pairs"),
     ],
 )
