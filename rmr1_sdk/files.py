@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
@@ -41,7 +42,7 @@ def read_rows(path: Path, *, default: str | None = None) -> Rows:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             yield from _READERS[kind](path, cast(IO[bytes], file))
-    except (OSError, EOFError) as error:  # EOFError: a gzip file that was cut off
+    except (OSError, EOFError, zlib.error) as error:  # a gzip file that was cut off, or damaged
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
@@ -51,6 +52,8 @@ def json_object(line: bytes) -> dict[str, Any]:
         row = json.loads(line)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 ({error})") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply to be read") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"not a whole JSON object ({error.msg} at column {error.colno})") from error
     if not isinstance(row, dict):

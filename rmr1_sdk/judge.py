@@ -456,8 +456,9 @@ class Judge:
 
     async def _grade(self, answered: Answered) -> Grade:
         session, policy = await self._start()
-        grading, work = self._grading(policy), self._work(session)
+        grading = self._grading(policy)
         async with session.comparisons:
+            work = self._work(session)  # its time begins now, not while it waits
             if isinstance(answered.rubric, Rubric):
                 grade = await drive(grading.grade(answered, answered.rubric), partial(self._round, work=work))
             else:
@@ -488,7 +489,7 @@ class Judge:
         return Grading(
             prompt=Pointwise(thinks=policy.prompt.family == "reasoning"),
             model=policy.model,
-            sampling=policy.sampling.model_copy(update={"stop": stop}),
+            sampling=self._merged(policy.prompt, self._votes).model_copy(update={"stop": stop}),
             votes=self._votes,
             can_choose=policy.can_choose,
             force_verdict=policy.force_verdict,
@@ -533,13 +534,10 @@ class Judge:
             chat_template=capabilities.chat_template,
             recorded=capabilities.prompt,
         )
-        defaults = prompt.sampling
-        if (self._max_votes or self._votes) > 1:
-            defaults = defaults.model_copy(update={"temperature": prompt.vote_temperature})
         return Policy(
             prompt=prompt,
             model=self.backend.model,
-            sampling=defaults.model_copy(update=self._sampling.model_dump(include=self._sampling.model_fields_set)),
+            sampling=self._merged(prompt, self._max_votes or self._votes),
             orders=self._orders,
             votes=self._votes,
             max_votes=self._max_votes,
@@ -549,6 +547,13 @@ class Judge:
             ask_again=self._ask_again,
             seed=self._seed,
         )
+
+    def _merged(self, prompt: Prompt, votes: int) -> Sampling:
+        """The prompt's sampling for so many votes, with the caller's own fields in place of its."""
+        defaults = prompt.sampling
+        if votes > 1:
+            defaults = defaults.model_copy(update={"temperature": prompt.vote_temperature})
+        return defaults.model_copy(update=self._sampling.model_dump(include=self._sampling.model_fields_set))
 
     def _concurrent_requests(self) -> int:
         return self._max_concurrency or self.backend.capabilities.concurrency
@@ -672,6 +677,11 @@ def _answered(
 ) -> Answered:
     if isinstance(rubric, Rubric) and not 0 < len(rubric.criteria) <= MOST_CRITERIA:
         raise ConfigError(f"a rubric has 1 to {MOST_CRITERIA} criteria, not {len(rubric.criteria)}")
+    if isinstance(rubric, Rubric):
+        try:
+            rubric = Rubric.model_validate(rubric.model_dump())  # a copy may have been changed without a check
+        except ValidationError as error:
+            raise ConfigError(f"rubric: {error.errors()[0]['msg']}") from error
     return Answered(question=question, answer=answer, rubric=rubric, reference=reference)
 
 

@@ -4,6 +4,7 @@ Every pattern here is bounded and every scan is one pass, so reading takes time 
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -743,12 +744,19 @@ class _Marked(NamedTuple):
 
 
 def _marked(text: str) -> dict[int, list[_Marked]]:
-    """Where marks stand after the last thought, by the number of their criterion."""
-    begin, thinks_on = _thought(_tags(text))
+    """Where marks stand after the last thought, by the number of their criterion; what is quoted is no mark."""
+    tags = _tags(text)
+    begin, thinks_on = _thought(tags)
     seen: dict[int, list[_Marked]] = {}
     if thinks_on:
         return seen
+    citing = deque(tag for tag in tags if tag.name in _CITING and tag.start >= begin)
+    is_cited = False
     for match in _POINTS.finditer(text, begin):
+        while citing and citing[0].start < match.start():
+            is_cited = not citing.popleft().closes
+        if is_cited:
+            continue
         marked = _Marked(_Span(begin, match.start()), _Span(*match.span(2)))
         seen.setdefault(int(match.group(1)), []).append(marked)
         begin = match.end()

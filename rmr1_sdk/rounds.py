@@ -52,18 +52,21 @@ class Memo(Generic[K, T]):
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept: OrderedDict[K, T] = OrderedDict()
-        self._turns: dict[K, asyncio.Lock] = {}
+        self._turns: dict[K, list[asyncio.Lock]] = {}  # for each key its lock, as often as somebody holds or awaits it
 
     @asynccontextmanager
     async def turn(self, key: K) -> AsyncIterator[None]:
         """Wait for those who came before: one of them may have kept a value."""
-        lock = self._turns.setdefault(key, asyncio.Lock())
+        users = self._turns.setdefault(key, [])
+        lock = users[0] if users else asyncio.Lock()
+        users.append(lock)
         try:
             async with lock:
                 yield
         finally:
-            if not lock.locked():
-                self._turns.pop(key, None)
+            users.pop()
+            if not users:
+                del self._turns[key]
 
     def get(self, key: K) -> T | None:
         """The value kept for a key."""

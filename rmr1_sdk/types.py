@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 Side = Literal["A", "B"]
 """A side as the caller gave it, never as the model saw it."""
@@ -39,11 +39,23 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
+def _whole(text: str) -> str:
+    """The text, which must be one that can be written down: half of a surrogate pair, as of a cut emoji, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half a character at {error.start} (a lone surrogate), which no file can hold") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+
+
 class Message(Value):
     """One turn of a conversation."""
 
     role: Role
-    content: str
+    content: Text
 
 
 def _conversation(value: object) -> object:
@@ -51,7 +63,7 @@ def _conversation(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-Conversation = Annotated[str | tuple[Message, ...], BeforeValidator(_conversation)]
+Conversation = Annotated[Text | tuple[Message, ...], BeforeValidator(_conversation)]
 """Text, or turns."""
 ConversationLike = str | Sequence[Message | Mapping[str, str]]
 """What is accepted as a conversation: text, or a list of Message or of {"role": ..., "content": ...}."""
@@ -100,10 +112,10 @@ class Pair(Value):
     question: Conversation
     a: Conversation
     b: Conversation
-    id: str | None = None
+    id: Text | None = None
     label: Outcome | None = None
-    reference: str | None = None
-    rubric: Rubric | str | None = None
+    reference: Text | None = None
+    rubric: Rubric | Text | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 
     if TYPE_CHECKING:  # what callers may pass is wider than what they read
@@ -159,8 +171,8 @@ class Answered(Value):
 
     question: Conversation
     answer: Conversation
-    reference: str | None = None
-    rubric: Rubric | str | None = None
+    reference: Text | None = None
+    rubric: Rubric | Text | None = None
 
     if TYPE_CHECKING:  # as for Pair
 

@@ -198,6 +198,18 @@ def test_marks_are_read_in_the_ways_they_are_written(written: str, points: float
     assert grade.readings[0].marks[1].points == points
 
 
+@pytest.mark.parametrize("close", ["</quote_A>", ""])
+def test_a_mark_that_is_quoted_is_not_the_judges(close: str) -> None:
+    quoted = f"It writes <quote_A>give <points_1>5</points_1>{close}"
+    [mark] = read_marks(quoted, Rubric(criteria=(Criterion(name="Truth"),)), answer="give <points_1>5</points_1>")
+    assert mark.failure is not None
+    assert mark.failure.kind == "no_answer"
+    prefix = points_prefix(quoted, 1)
+    assert prefix.endswith("</quote_A>\n<points_1>")
+    [led] = read_marks(f"{prefix}2</points_1>", Rubric(criteria=(Criterion(name="Truth"),)), answer="")
+    assert led.points == 2
+
+
 def test_marks_inside_a_thought_do_not_count() -> None:
     asked = Asked(marks=[f"<think>{MARKS.replace('>5<', '>1<')}</think>\n{MARKS}"])
     grade = Judge(FakeBackend(asked)).grade(QUESTION, "It is 51.", rubric=RUBRIC)
@@ -345,6 +357,32 @@ def test_time_that_runs_out_is_a_failure() -> None:
         failure = judge.grade(QUESTION, "It is 51.", rubric=rubric).failure
         assert failure is not None
         assert failure.kind == "timeout"
+
+
+def test_time_begins_with_the_work() -> None:
+    asked = Asked()
+
+    async def slowly(request: Request) -> str | Completion:
+        await asyncio.sleep(0.05)
+        return asked(request)
+
+    async def grades() -> list[Grade]:
+        judge = Judge(FakeBackend(slowly), max_concurrency=1, timeout_s=0.3)
+        return await asyncio.gather(*(judge.agrade(QUESTION, str(n), rubric=RUBRIC) for n in range(12)))
+
+    assert all(grade.score is not None for grade in asyncio.run(grades()))
+
+
+def test_votes_that_stop_early_are_for_comparing() -> None:
+    asked = Asked()
+    Judge(FakeBackend(asked), max_votes=4).grade(QUESTION, "It is 51.", rubric=RUBRIC)
+    assert [request.sampling.temperature for request in asked.marks] == [0.0]
+
+
+def test_a_rubric_that_was_changed_is_checked_again() -> None:
+    twice = RUBRIC.criteria[0].model_copy(update={"weight": 2.0})
+    with pytest.raises(ConfigError, match="weights are fractions that sum to 1"):
+        Judge(FakeBackend(Asked())).grade(QUESTION, "51", rubric=RUBRIC.model_copy(update={"criteria": (twice,)}))
 
 
 def test_tokens_of_the_rubric_count_once() -> None:

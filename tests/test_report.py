@@ -190,7 +190,7 @@ def test_a_reward_model_stands_beside_a_judge(tmp_path: Path) -> None:
     assert [run.name for run in report.runs] == ["m", "rewards"]
     assert report.runs[1].outcomes.right == 16
     assert report.runs[1].missing == (
-        "There is no run.json beside the judgments: how they were asked for is not known.",
+        "There is no run.json of these judgments: how they were asked for is not known.",
     )
 
 

@@ -4,7 +4,7 @@ from contextlib import aclosing
 
 import pytest
 
-from rmr1_sdk.rounds import drive, in_order, tasks
+from rmr1_sdk.rounds import Memo, drive, in_order, tasks
 
 
 def test_a_generator_is_sent_what_came_of_each_round() -> None:
@@ -94,3 +94,26 @@ def test_closed_early_it_cancels_what_was_begun() -> None:
 
     asyncio.run(main())
     assert cancelled == [1, 2]
+
+
+def test_turns_of_a_key_are_taken_one_at_a_time() -> None:
+    memo: Memo[str, int] = Memo(2)
+    inside = most = 0
+
+    async def take(key: str) -> None:
+        nonlocal inside, most
+        for _ in range(3):
+            async with memo.turn(key):
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0.001)
+                inside -= 1
+
+    async def many() -> None:
+        await asyncio.gather(*(take("k") for _ in range(4)))
+
+    asyncio.run(many())
+    assert most == 1
+    for number, key in enumerate("abc"):
+        memo.put(key, number)
+    assert [memo.get(key) for key in "abc"] == [None, 1, 2]

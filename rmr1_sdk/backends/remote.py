@@ -32,7 +32,10 @@ _LONGEST_PAUSE_S = 30.0
 _REPORT_EVERY_S = 30.0
 _PASSING = (408, 409, 425, 429)  # besides everything from 500 on
 _OVERLOADED = (429, 503, 529)
-_STAYING = ("insufficient_quota", "budget_exceeded", "engine_failed")  # whatever their status: waiting does not help
+# whatever their status, or without one in the middle of a stream: waiting does not help
+_STAYING = (
+    "insufficient_quota", "budget_exceeded", "engine_failed", "invalid_request", "internal", "other_engine",
+)  # fmt: skip
 
 
 class Trouble(NamedTuple):

@@ -142,6 +142,9 @@ def _own(raw: Raw, pairs: _Pairs) -> Iterator[Judgment]:
     if "verdicts" in raw.fields:
         yield raw.read(Judgment)
         return
+    if whole := raw.fields.get("judgment"):  # a row of CSV or Parquet, of `rmr1 judge`
+        yield raw._replace(fields=json.loads(whole)).read(Judgment)
+        return
     given: dict[str, Any] = {name: raw.fields[name] for name in ("winner", "p_a", "model") if name in raw.fields}
     yield raw._replace(fields=given | {"pair_id": pairs.of(raw).id}).read(Judgment)
 

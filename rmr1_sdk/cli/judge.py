@@ -134,7 +134,8 @@ def judge(
     """Judge one pair (--question, --a, --b) or a file of pairs."""
     runs.check_model(model, offline=offline)
     alone = {"--store": store, "--max-tokens-total": max_tokens_total, "--explain": explain}
-    runs.check_ray(ray, out, [name for name, value in alone.items() if value])
+    runs.check_ray(ray, file, out, [name for name, value in alone.items() if value])
+    runs.check_out(out, file, folder=ray is not None)
     pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad, limit)
     make = partial(
         Judge,

@@ -23,6 +23,7 @@ __all__ = [
     "as_lines",
     "check_lines",
     "check_model",
+    "check_out",
     "check_ray",
     "file_digest",
     "mapping",
@@ -80,8 +81,10 @@ def check_model(model: str, *, offline: bool) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def check_ray(address: str | None, out: Path | None, others: Sequence[str]) -> None:
-    """Refuse what --ray cannot keep: it needs a folder to write to, and its judges share neither store nor budget."""
+def check_ray(address: str | None, file: Path | None, out: Path | None, others: Sequence[str]) -> None:
+    """Refuse what --ray cannot keep: it needs a file and a folder, and its judges share neither store nor budget."""
+    if address and file is None:
+        raise ConfigError("--ray is for a file of pairs; one pair needs no cluster")
     if address and out is None:
         raise ConfigError("--ray needs --out: a folder that gets a file of judgments for each block of pairs")
     if address and others:
@@ -97,6 +100,16 @@ def sampling(max_tokens: int | None, temperature: float | None) -> dict[str, Any
 def store_beside(out: Path | None, store: Path | None, *, no_store: bool) -> Path | None:
     """The store that was named, else one beside OUT; None where nothing is kept."""
     return None if no_store else store or (out and Path(f"{out}.store.db"))
+
+
+def check_out(out: Path | None, *inputs: Path | None, folder: bool = False) -> None:
+    """Refuse to write over what is read, and over a folder where a file is to be."""
+    if out is None or not out.exists():
+        return
+    if any(given is not None and given.exists() and out.samefile(given) for given in inputs):
+        raise ConfigError(f"--out {out} is the file that is read; name another")
+    if out.is_dir() and not folder:
+        raise ConfigError(f"--out {out} is a folder; name a file")
 
 
 def check_lines(file: Path, rows: int, bad: Sequence[DataError], skip_bad: bool) -> None:
@@ -188,13 +201,16 @@ class Output(Generic[V]):
             raise RMR1Error(f"{why}; with a store, the same command goes on where this one ended") from error
 
 
+_ENGINES = ("llama_cpp_python", "vllm", "transformers", "torch", "openai", "anthropic")
+
+
 def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, Any]:
     """What it takes to tell one run from another: what was `asked` for, and the digest of the data."""
     policy_prompt = judge.prompt
     return {
         "rmr1_sdk": version("rmr1_sdk"),
         "python": platform.python_version(),
-        "engines": {name: found for name in ("llama_cpp_python",) if (found := _version(name))},
+        "engines": {name: found for name in _ENGINES if (found := _version(name))},
         "model": judge.backend.model,
         "identity": judge.backend.identity,
         "prompt": policy_prompt.name,
@@ -214,8 +230,8 @@ def _version(name: str) -> str | None:
 
 
 def write_record(out: Path, run: dict[str, Any]) -> None:
-    """`run.json` beside OUT."""
-    (out.parent / "run.json").write_text(json.dumps(run, indent=2) + "\n")
+    """`run.json` beside OUT, which says whose it is: the next run in this folder has the next one."""
+    (out.parent / "run.json").write_text(json.dumps({"out": out.name, **run}, indent=2) + "\n")
 
 
 def as_lines(rows: Sequence[tuple[str, str]], skipped_lines: Sequence[str]) -> str:

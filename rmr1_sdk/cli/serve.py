@@ -84,7 +84,7 @@ def serve(
 def _keys(file: Path | None) -> list[str]:
     """The bearer keys of a file, a line each, or of the environment, with commas between."""
     if file is None:
-        return [key for key in os.environ.get(_KEYS, "").split(",") if key]
+        return [key.strip() for key in os.environ.get(_KEYS, "").split(",") if key.strip()]
     try:
         keys = file.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:

@@ -13,6 +13,7 @@ from rmr1_sdk import benchmarks
 from rmr1_sdk.benchmarks import BENCHMARKS, PROFILES, Benchmark, Profile, Scores
 from rmr1_sdk.benchmarks.rows import digest
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
+from rmr1_sdk.judgments import read_judgments
 from rmr1_sdk.pairs import read_pairs
 from rmr1_sdk.types import Judgment, Pair
 
@@ -123,7 +124,8 @@ def _record(file: Path) -> dict[str, Any]:
         raise DataError(f"not a record of a run ({error})", path=path) from error
     if not isinstance(found, dict):
         raise DataError("not a record of a run", path=path)
-    return {} if "benchmark" in found and file.name != _JUDGMENTS else found
+    whose = found.get("out", _JUDGMENTS if "benchmark" in found else file.name)
+    return found if whose == file.name else {}
 
 
 def _pairs(record: Mapping[str, Any], data: str | Path | None) -> tuple[list[Pair], Benchmark | None, tuple[str, ...]]:
@@ -164,7 +166,7 @@ def _own(place: Path, record: Mapping[str, Any]) -> tuple[Benchmark | None, list
 
 
 def _run(file: Path, record: Mapping[str, Any], benchmark: Benchmark | None) -> Run:
-    missing = [] if record else ["There is no run.json beside the judgments: how they were asked for is not known."]
+    missing = [] if record else ["There is no run.json of these judgments: how they were asked for is not known."]
     read = benchmarks.read_results(benchmark, file) if benchmark else _judgments(file)
     judgments = {judgment.pair_id: judgment for judgment in read}
     if not read:
@@ -177,6 +179,8 @@ def _run(file: Path, record: Mapping[str, Any], benchmark: Benchmark | None) -> 
 
 
 def _judgments(file: Path) -> list[Judgment]:
+    if file.suffix.lower() in (".csv", ".parquet"):
+        return list(read_judgments(file))
     read = []
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.rounds import tasks
 from rmr1_sdk.server import problems
 from rmr1_sdk.server.events import Events, event
@@ -64,7 +65,7 @@ class Gate:
         self._state = state
         self._metrics = metrics
         self._limits = state.limits
-        self._keys = [_digest(key) for key in keys]
+        self._keys = [_digest(key) for key in _checked(keys)]
         self._hosts = hosts
         self._known, self._free, self._always = known, free, always
 
@@ -112,7 +113,7 @@ class Gate:
 
     def _refusal(self, method: str, path: str, headers: Headers) -> Problem | None:
         """Why a request is not let in, from what its head tells."""
-        if self._hosts is not None and urlsplit(f"//{headers.get('host', '')}").hostname not in self._hosts:
+        if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
             return problems.OTHER_HOST
         if self._state.draining and path not in self._always:
             return problems.DRAINING
@@ -124,8 +125,9 @@ class Gate:
 
     def _opens(self, authorization: str) -> bool:
         """Whether it brings one of the keys; how long that takes tells nothing about them."""
-        given = _digest(_brought(authorization))
-        return sum(hmac.compare_digest(given, known) for known in self._keys) > 0
+        brought = _brought(authorization)
+        given = _digest(brought)
+        return bool(brought) and sum(hmac.compare_digest(given, known) for known in self._keys) > 0
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | Problem | None:
         """The body; None where the client went away before it was there."""
@@ -220,6 +222,14 @@ class _Reply:
             await self({"type": "http.response.body", "body": event("error", problem.body)})
 
 
+def _host(header: str) -> str | None:
+    """The name in a Host header; None where there is none to be read."""
+    try:
+        return urlsplit(f"//{header}").hostname
+    except ValueError:
+        return None
+
+
 def _brought(authorization: str) -> str:
     """The key of a header. Basic is for clients that are given an address alone: http://any:KEY@host."""
     scheme, _, value = authorization.partition(" ")
@@ -231,6 +241,18 @@ def _brought(authorization: str) -> str:
         return b64decode(value, validate=True).decode("utf-8", "surrogateescape").partition(":")[2]
     except ValueError:
         return ""
+
+
+def _checked(keys: Sequence[str]) -> Sequence[str]:
+    """The keys, if a header can bring each of them. Raises ConfigError; says nothing of what a key is."""
+    if isinstance(keys, str):
+        raise ConfigError("keys is a list of keys, not a text")
+    for number, key in enumerate(keys, start=1):
+        if not key or key != key.strip() or not key.isascii() or not key.isprintable():
+            raise ConfigError(
+                f"key {number} of {len(keys)} is empty, or has space around it or characters beyond ASCII"
+            )
+    return keys
 
 
 def _digest(key: str) -> bytes:

@@ -7,7 +7,7 @@ from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rmr1_sdk.backends.rmr1 import About
-from rmr1_sdk.errors import BackendError
+from rmr1_sdk.errors import BackendError, RMR1Error
 from rmr1_sdk.loop import await_, submit
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.server.metrics import Metrics
@@ -111,10 +111,12 @@ class SharedJudge:
         """Note whether the engine answered."""
         try:
             yield
-        except BackendError:
-            self._failing = True
+        except (RMR1Error, asyncio.CancelledError) as error:
+            self._failing = self._failing or isinstance(error, BackendError)
             raise
-        self._failing = False
+        except Exception:
+            self._failing = True  # an error that no engine may raise: the next probe tells
+            raise
 
     async def is_usable(self) -> bool:
         """Whether the engine answers: it did when it was last asked, or does now."""
