@@ -52,7 +52,7 @@ class Domain(Value):
         largest: the largest change of a running total.
         distractor: the share of running totals with a sentence that does not matter.
         links: links of a row, one fewer than the names in it.
-        hops: places from the one that is named to the one that is asked for.
+        hops: places from the one that is named to an answer; two values or more, for the wrong one has another.
         words: words of a list.
     """
 
@@ -73,8 +73,10 @@ class Domain(Value):
 
     @model_validator(mode="after")
     def _has_room(self) -> "Domain":
-        if self.hops[1] > self.links[0] - 2:
-            raise ValueError(f"hops up to {self.hops[1]} need rows of at least {self.hops[1] + 2} links")
+        if self.hops[0] == self.hops[1]:
+            raise ValueError(f"hops have two values or more, for a wrong answer is at another one; not {self.hops}")
+        if self.hops[1] >= self.links[0]:
+            raise ValueError(f"hops up to {self.hops[1]} need rows of at least {self.hops[1] + 1} links")
         if self.words[0] < 2:
             raise ValueError("a list has 2 words or more: the one it must have, and the one it must not")
         return self
@@ -185,15 +187,16 @@ def _draw_unit(rng: random.Random, domain: Domain) -> _Drawn:
 
 def _draw_order(rng: random.Random, domain: Domain) -> _Drawn:
     row = rng.sample(_NAMES, rng.randint(*domain.links) + 1)
-    hops = rng.randint(*domain.hops)
+    least, most = domain.hops
+    # both from one range, so that how far an answer is away does not tell
+    hops, others = rng.sample(range(least, most + 1), 2)
     # no answer is an end of the row: those are named only once, which would tell
-    start = rng.randrange(len(row) - hops - 2)
+    start = rng.randrange(len(row) - most - 1)
     links = [f"{one} is before {other}" for one, other in pairwise(row)]
     rng.shuffle(links)
     question = f"In a row {', '.join(links)}. Who is {hops} places after {row[start]}?"
-    slip = rng.choice(("one hop more", "one hop fewer"))
-    wrong = row[start + hops + (1 if slip == "one hop more" else -1)]
-    return _Drawn(question, rng.choice(_SAYS).format(row[start + hops]), rng.choice(_SAYS).format(wrong), slip)
+    right, wrong = (rng.choice(_SAYS).format(row[start + away]) for away in (hops, others))
+    return _Drawn(question, right, wrong, "goes too far" if others > hops else "stops early")
 
 
 def _draw_list(rng: random.Random, domain: Domain) -> _Drawn:

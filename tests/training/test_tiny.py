@@ -68,7 +68,7 @@ def test_every_slip_occurs() -> None:
     assert {slip for kind, slip in slips if kind == "unit"} == offs | {
         "leaves out the rest", "takes the wrong unit", "skips a step", "flips a sign",
     }  # fmt: skip
-    assert {slip for kind, slip in slips if kind == "order"} == {"one hop more", "one hop fewer"}
+    assert {slip for kind, slip in slips if kind == "order"} == {"goes too far", "stops early"}
     assert {slip for kind, slip in slips if kind == "list"} == {"wrong count", "leaves out", "uses"}
     assert min(slips.values()) > 20
 
@@ -79,6 +79,15 @@ def number(text: str) -> int:
 
 def near_start(pair: Pair, answer: str) -> int:
     return -abs(number(answer) - int(re.findall(r"\d+", str(pair.question))[0]))
+
+
+def away(pair: Pair, answer: str) -> int:
+    """How many places an answer is after the one who is named."""
+    after = dict(re.findall(r"(\w+) is before (\w+)", str(pair.question)))
+    at, places = re.findall(r"after (\w+)", str(pair.question))[0], 0
+    while at != answer[-4:-1]:
+        at, places = after[at], places + 1
+    return places
 
 
 def says(phrase: str) -> Callable[[Pair, str], int]:
@@ -99,6 +108,7 @@ CUES: dict[str, tuple[tuple[Kind, ...], Callable[[Pair, str], int]]] = {
     "nearer to the start": (("sum",), near_start),
     "more words": (("list",), lambda pair, answer: len(answer.split())),
     "named first": (("order",), lambda pair, answer: -str(pair.question).find(answer[-4:-1])),
+    "farther from the one who is named": (("order",), away),
     **{f"says {phrase!r}": (("sum", "unit", "order"), says(phrase)) for phrase in ("It is", "That", "The", "I make")},
 }
 
@@ -116,6 +126,20 @@ def test_nothing_but_the_answer_tells_which_is_right(kind: Kind, cue: str) -> No
     assert interval is not None
     assert len(decided) > 40
     assert interval.low < 0.5 < interval.high, str(interval)
+
+
+@pytest.mark.parametrize("hops", [(2, 3), (1, 2), (2, 4)])
+def test_no_distance_tells_which_answer_of_a_row_is_right(hops: tuple[int, int]) -> None:
+    """Such as "whoever stands directly after the one who is named", or "never one at a distance not asked for"."""
+    domain = Domain(kinds=("order",), hops=hops)
+    pairs = list(generate(1200, seed=3, domain=domain))
+    places = [(away(pair, right(pair)), away(pair, wrong(pair))) for pair in pairs]
+    assert {place for both in places for place in both} == set(range(hops[0], hops[1] + 1))
+    for distance in range(hops[0], hops[1] + 1):
+        decided = [both[0] == distance for both in places if distance in both]
+        interval = wilson(sum(decided), len(decided), z=3.5)
+        assert interval is not None
+        assert interval.low < 0.5 < interval.high, (distance, str(interval))
 
 
 @pytest.mark.parametrize("family", ["cor", "reasoning"])
@@ -173,18 +197,19 @@ def test_what_has_to_be_copied_follows_a_space() -> None:
 
 
 def test_the_domain_can_be_made_harder_and_easier() -> None:
-    domain = Domain(kinds=("sum", "order"), steps=(6, 6), distractor=1, links=(9, 9), hops=(5, 5))
+    domain = Domain(kinds=("sum", "order"), steps=(6, 6), distractor=1, links=(9, 9), hops=(5, 6))
     total, order = generate(2, domain=domain)
     assert solve(str(total.question)).work.count("=") == 6
     assert str(total.question).count(" has ") == 2
     assert str(order.question).count("before") == 9
-    assert solve(str(order.question)).work.count("after") == 5
+    assert solve(str(order.question)).work.count("after") in (5, 6)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hops": (2, 4)}, "hops up to 4 need rows of at least 6 links"),
+        ({"hops": (2, 5)}, "hops up to 5 need rows of at least 6 links"),
+        ({"hops": (2, 2)}, "hops have two values or more"),
         ({"words": (1, 4)}, "a list has 2 words or more"),
         ({"links": (6, 5)}, "the least is 1 or more"),
         ({"links": (5, 16)}, "under 16"),
