@@ -321,10 +321,14 @@ def _read_list(question: str) -> Problem | None:
 
 
 class _Seen(NamedTuple):
-    """What the judge says of one answer, and what it comes to: points of 100, or the claim."""
+    """What the judge says of one answer, and what it comes to: points of 100, or the claim.
+
+    `measured` is the part of what it says about a list that is no quote.
+    """
 
     text: str
     score: str
+    measured: str = ""
 
 
 def trace(pair: Pair, family: Literal["cor", "reasoning"] = "cor") -> str:
@@ -372,16 +376,32 @@ def _look(problem: Problem, answer: str, side: Side) -> _Seen:
         for criterion, measured in zip(problem.rubric, found, strict=True)
         if measured == criterion.description
     )
-    return _Seen(f"{side} has {quote}, {', '.join(found)}, {points}.", str(points))
+    measured = ", ".join([*found, str(points)])
+    return _Seen(f"{side} has {quote}, {measured}.", str(points), measured)
 
 
-def has_right_reasons(question: str, verdict: Verdict) -> bool:
-    """Whether a judge's own solution, its rubric, or its thought is what `trace` writes, whatever the verdict is."""
-    problem = solve(question)
+def has_right_reasons(pair: Pair, verdict: Verdict) -> bool:
+    """Whether a judge's own solution, its rubric, or its thought is what `trace` writes, whatever the verdict is.
+
+    For lists that only says again what is asked for, so there the measurements of both answers in its evaluation must
+    be right too, and the points.
+    """
+    assert isinstance(pair.question, str)
+    problem = solve(pair.question)
+    if problem.rubric and not _measures(problem, pair if verdict.shown == "AB" else pair.swapped(), verdict):
+        return False
     if verdict.task == "chat":
         return bool(problem.rubric) and verdict.rubric is not None and verdict.rubric.criteria == problem.rubric
     work = verdict.thinking if verdict.task is None else verdict.solution
     return work is not None and " ".join(work.split()) == problem.work
+
+
+_MEASURED = re.compile(r"\b([AB]) has [^,]{0,200}, (\d{1,3} words, \w{1,20} \w{2,3}, \w{1,20} \w{2,3}, \d{1,3})\.")
+
+
+def _measures(problem: Problem, shown: Pair, verdict: Verdict) -> bool:
+    said = _MEASURED.findall(" ".join((verdict.evaluation or "").split()))
+    return said == [(side, _look(problem, shown.text(side), side).measured) for side in ("A", "B")]
 
 
 class Teacher(FakeBackend):

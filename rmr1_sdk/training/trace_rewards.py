@@ -24,8 +24,8 @@ def trace_reward(part: Part, text: str, pair: Pair) -> float | None:
       of type Reasoning has no use for a rubric, and gets 1 without one.
     - "solution": 1 where the judge's own solution, or its thought where it gives no type, comes to the pair's
       reference: to its last number, or where there is none, to its words at the end. Pairs of the tiny domain need
-      no reference: there the whole work counts, and the rubric in a judgment of type Chat. None for other pairs
-      without a reference.
+      no reference: there the whole work counts, and in a judgment of type Chat the rubric and what it
+      measures. None for other pairs without a reference.
     """
     verdict = read(text, pair=pair)
     if part == "quotes":
@@ -48,7 +48,7 @@ def _is_sound(verdict: Verdict, weights: Sequence[float | None]) -> bool:
 
 def _solution(verdict: Verdict, pair: Pair) -> float | None:
     if str(pair.metadata.get("source")).startswith("tiny/") and isinstance(pair.question, str):
-        return float(has_right_reasons(pair.question, verdict))
+        return float(has_right_reasons(pair, verdict))
     if pair.reference is None:
         return None
     work = verdict.thinking if verdict.task is None else verdict.solution

@@ -3,7 +3,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from rmr1_sdk.prompts import COR, REASONING
 from rmr1_sdk.stats import wilson
 from rmr1_sdk.training import tiny
 from rmr1_sdk.training.tiny import Domain, Kind, Teacher, generate, has_right_reasons, solve, trace
+from rmr1_sdk.training.trace_rewards import trace_reward
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PAIRS = list(generate(4800, seed=3))
@@ -153,7 +154,8 @@ def test_every_trace_is_read_with_all_its_parts(family: Literal["cor", "reasonin
             assert [citation.found for citation in verdict.citations] == [True, True]
             assert {citation.side for citation in verdict.citations} == {"A", "B"}
             assert verdict.evaluation
-            assert has_right_reasons(str(pair.question), verdict)
+            assert has_right_reasons(shown, verdict)
+            assert has_right_reasons(shown.swapped(), verdict.model_copy(update={"shown": "BA"}))
             if family == "reasoning":
                 assert verdict.thinking
             elif pair.metadata["source"] == "tiny/list":
@@ -181,9 +183,34 @@ def test_a_trace_in_full() -> None:
 def test_wrong_reasons_are_told_from_right_ones_whatever_the_verdict(kind: Kind) -> None:
     one, other = of_kind(kind)[:2]
     assert solve(str(one.question)).key != solve(str(other.question)).key
-    assert has_right_reasons(str(one.question), read(trace(one)[:-20]))
-    assert not has_right_reasons(str(one.question), read(trace(other)))
-    assert not has_right_reasons(str(one.question), read("<answer>[[A]]</answer>"))
+    assert has_right_reasons(one, read(trace(one)[:-20]))
+    assert not has_right_reasons(one, read(trace(other)))
+    assert not has_right_reasons(one, read("<answer>[[A]]</answer>"))
+
+
+@pytest.mark.parametrize("family", ["cor", "reasoning"])
+@pytest.mark.parametrize(
+    "spoil", [(r", (\d) words", r", 1\1 words"), (r" (in|out), (\d+)\.", r" so, \2."), (r"100\.", "60.")]
+)
+@pytest.mark.parametrize("side", ["A", "B"])
+def test_a_list_that_was_measured_wrong_has_wrong_reasons(family: Any, spoil: tuple[str, str], side: str) -> None:
+    """What is asked for is said right; only what the answers are measured to be is wrong."""
+    spoilt = 0
+    for pair in of_kind("list")[:20]:
+        before, evaluation = trace(pair, family).split("<eval>")
+        said = re.findall(r"[AB] has .*?\d\.(?= )", evaluation)["AB".index(side)]
+        text = f"{before}<eval>{evaluation.replace(said, re.sub(*spoil, said))}"
+        if text == trace(pair, family):
+            continue
+        spoilt += 1
+        assert not has_right_reasons(pair, read(text, pair=pair)), text
+        assert trace_reward("solution", text, pair) == 0
+    assert spoilt
+
+
+def test_a_list_that_was_not_measured_has_no_right_reasons() -> None:
+    pair = of_kind("list")[0]
+    assert not has_right_reasons(pair, read(re.sub(r"(?s)<eval>.*</eval>", "<eval>So.</eval>", trace(pair))))
 
 
 def test_what_has_to_be_copied_follows_a_space() -> None:
