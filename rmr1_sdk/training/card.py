@@ -53,7 +53,7 @@ class DataCard(Value):
 
     `dropped` counts rows by reason, `bad_rows` says what was wrong with each that could not be read. `parts` and
     `sources` describe what was written, by file and by source; `sources_of` counts the rows of each source in each
-    part. `settings` is all that decided it.
+    part. `settings` is all that decided it. Files have their names alone, since cards are published.
     """
 
     read: int

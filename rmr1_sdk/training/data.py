@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from heapq import nsmallest
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 from pydantic import Field
 
@@ -173,7 +173,8 @@ class _Run:
     def _note_bad(self, source: Source, error: DataError) -> None:
         if not self._plan.skip_bad:
             raise DataError(f"{error}; nothing was written. --skip-bad leaves such rows out and lists them")
-        self._bad.append(str(error))
+        told = str(error)
+        self._bad.append(told.replace(str(error.path), error.path.name) if source.file and error.path else told)
         self._dropped[source.title]["bad"] += 1
 
     def _seen_alone(self, pair: Pair, number: int) -> "_Row | _Reason":
@@ -268,8 +269,29 @@ class _Run:
             parts={name: part.tally.rows() for name, part in parts.items()},
             sources={name: tally.rows() for name, tally in sources.items()},
             sources_of={name: dict(part.sources) for name, part in parts.items()},
-            settings=self._plan.model_dump(mode="json", exclude_defaults=True) | {"seed": self._plan.seed},
+            settings=_settings(self._plan),
         )
+
+
+def _settings(plan: DataPlan) -> dict[str, Any]:
+    """The plan for the card, which is published: files and folders by their names, without where they lie."""
+    named = plan.model_copy(
+        update={
+            "sources": tuple(
+                source.model_copy(update={"path": source.file.name}) if source.file else source
+                for source in plan.sources
+            ),
+            "against": tuple(Path(path.name) for path in plan.against),
+            "tokenizer": plan.tokenizer and _folder_name(plan.tokenizer),
+        }
+    )
+    return named.model_dump(mode="json", exclude_defaults=True) | {"seed": plan.seed}
+
+
+def _folder_name(model: str) -> str:
+    """A model's name; of a folder, its last part."""
+    folder = Path(model).expanduser()
+    return folder.name if folder.is_absolute() or folder.is_dir() else model
 
 
 class _Part:

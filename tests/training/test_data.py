@@ -84,7 +84,7 @@ def test_what_is_dropped_and_why(tmp_path: Path) -> None:
     }  # fmt: skip
     assert (card.read, card.kept) == (11, 2)
     assert sum(card.dropped.values()) == card.read - card.kept
-    assert card.bad_rows[0].startswith(f"{path}:10: not a whole JSON object")
+    assert card.bad_rows[0].startswith("some.jsonl:10: not a whole JSON object")
     reasons = {line["id"]: (line["reason"], line["detail"]) for line in removed(out)}
     assert reasons["some/2"] == ("duplicate", "")
     assert reasons["some/3"] == ("contradicted", "")

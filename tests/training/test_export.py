@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import ConfigError, Judgment, Pair, Verdict
+from rmr1_sdk.training import data
 from rmr1_sdk.training.export import ExportPlan, export
 from rmr1_sdk.training.gguf_files import merge_scores
 from rmr1_sdk.training.held_out import HeldOut
 from rmr1_sdk.training.model_card import Exported, ExportedFile, model_card
 from rmr1_sdk.training.parity import parity
+from rmr1_sdk.training.sources import Source
 
 
 def judgments(*winners: str) -> list[Judgment]:
@@ -90,6 +92,30 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(tmp_path: Path) 
     assert "## What it learned from\n\n12 rows were read.\n\n### Lengths" in card
     assert "names the answer shown first in 66.7%" in card
     assert str(tmp_path) not in card
+
+
+def test_no_path_of_the_machine_gets_into_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a data card as `prepare` leaves it: sources, benchmarks, bad rows and a tokenizer in a folder."""
+    monkeypatch.setattr(data, "token_counter", lambda _: len)
+    rows = [json.dumps({"prompt": f"{n}?", "chosen": "yes", "rejected": "no"}) for n in range(20)]
+    (tmp_path / "rows.jsonl").write_text("\n".join([*rows, "{"]))
+    (tmp_path / "bench.jsonl").write_text('{"question": "3?"}')
+    plan = data.DataPlan(
+        sources=(Source(path=str(tmp_path / "rows.jsonl")), Source(path="tiny:8")),
+        against=(tmp_path / "bench.jsonl",),
+        tokenizer=str(tmp_path),
+        skip_bad=True,
+    )
+    made = data.prepare(plan, tmp_path / "data")
+    assert made.bad_rows[0].startswith("rows.jsonl:21: ")
+    assert [source["path"] for source in made.settings["sources"]] == ["rows.jsonl", "tiny:8"]
+    assert made.settings["against"] == ["bench.jsonl"]
+    files = (ExportedFile(name="mine-F16.gguf", bytes=1, parity=None),)
+    exported = Exported(name="mine", prompt="cor", checkpoint=None, files=files)
+    for name in ("card.md", "card.json"):
+        card = model_card(exported, tmp_path / "x", None, tmp_path / "data" / name)
+        assert "rows.jsonl:21: " in card
+        assert str(tmp_path) not in card
 
 
 def test_the_card_says_what_was_not_measured(tmp_path: Path) -> None:
