@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from heapq import nsmallest
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -34,7 +35,8 @@ class DataPlan(Value):
     Args:
         sources: where they come from, in this order.
         parts: the files to write, each with its share (0.12), its number of rows (600), or "rest"; every source is
-            split alike, and rows with the same question, or the same "problem" in their metadata, stay together.
+            split alike, and rows with the same question stay together, and of the tiny domain those with the same
+            "problem". None may come out empty.
         sides: which side the better answer gets, whatever it had: "alternate", by turns in each source and part; or
             "seeded", by the seed and the text alone.
         against: benchmark files; rows that share text with them are dropped.
@@ -130,11 +132,12 @@ class _Reason(NamedTuple):
 
 
 class _Keys(NamedTuple):
-    """What a row is known by: its content, the number of the plan's source, what it stays together with, its source."""
+    """What a row is known by: its content, the number of the plan's source, its question, its source."""
 
     content: int
     number: int
-    member: Member
+    question: int
+    source: str
 
 
 class _Run:
@@ -150,7 +153,9 @@ class _Run:
         self._dropped: dict[str, Counter[str]] = defaultdict(Counter)
         self._bad: list[str] = []
         self._winners: dict[int, bool] = {}  # by content: whether the better answer comes first in the alphabet
+        self._may_be_left: dict[int, int] = {}  # by content: the source that may not take it, where that has it last
         self._contradicted: set[int] = set()
+        self._problems: dict[int, int] = {}  # of questions of the tiny domain
         self._keys: list[_Keys] = []
 
     # --- once: what is kept --------------------------------------------------------------------
@@ -189,15 +194,22 @@ class _Run:
         if content in self._winners:
             if self._winners[content] != in_order:
                 self._contradicted.add(content)
-            return _Reason("duplicate")
-        self._winners[content] = in_order
+            if self._may_be_left.get(content, number) == number:
+                return _Reason("duplicate")
+        self._winners.setdefault(content, in_order)
+        self._may_be_left.pop(content, None)
+        if self._plan.sources[number].take is not None:
+            self._may_be_left[content] = number
         if shared := self._benchmarks.find(pair):
             return _Reason("contaminated", shared)
         tokens = self._count_tokens(self._prompt.render(pair)) if self._count_tokens else None
         if tokens is not None and tokens > self._plan.max_prompt_tokens:
             return _Reason("too long", f"{tokens} tokens")
         row = _Row(pair=pair, tokens=tokens)
-        self._keys.append(_Keys(content, number, Member(_group(pair), sys.intern(row.source))))
+        question = _question(pair)
+        if row.source.startswith("tiny/") and "problem" in pair.metadata:
+            self._problems[question] = digest("problem", pair.metadata["problem"])
+        self._keys.append(_Keys(content, number, question, sys.intern(row.source)))
         return row
 
     def _drop(self, pair: Pair, reason: "_Reason", *, listed: bool = True) -> None:
@@ -212,48 +224,48 @@ class _Run:
     def second_pass(self, kept: Path, step: Step) -> DataCard:
         """Write every part, and say what was written."""
         plan = self._plan
-        limits = self._limits()
-        taken = [keys for keys in self._keys if self._is_taken(keys, limits)]
-        if not taken:
+        reasons = self._reasons()
+        members = [self._member(keys) for keys, reason in zip(self._keys, reasons, strict=True) if reason is None]
+        if not members:
             raise DataError(f"no row of {self._read} is left: {dict(self._total_dropped())}")
-        part_of = split(plan.parts, (keys.member for keys in taken), plan.seed)
+        part_of = split(plan.parts, members, plan.seed)
         parts = {part: _Part(plan) for part in plan.parts}
         sources: dict[str, Tally] = defaultdict(Tally)
         with ExitStack() as stack, kept.open(encoding="utf-8") as lines:
             files = {part: stack.enter_context(step.writing(f"{part}.jsonl")) for part in parts}
-            for keys, line in zip(self._keys, lines, strict=True):
+            for keys, reason, line in zip(self._keys, reasons, lines, strict=True):
                 row = _Row.model_validate_json(line)
-                if keys.content in self._contradicted:
-                    self._drop(row.pair, _Reason("contradicted"))
-                elif not self._is_taken(keys, limits):
-                    self._drop(row.pair, _Reason("not taken"), listed=False)
+                if reason is not None:
+                    self._drop(row.pair, _Reason(reason), listed=reason != "not taken")
                 else:
-                    part = part_of[keys.member.group]
+                    part = part_of[self._member(keys).group]
                     pair = parts[part].add(row)
                     sources[row.source].add(pair, row.tokens)
                     files[part].write(pair.model_dump_json(exclude_defaults=True) + "\n")
-        return self._card(len(taken), parts, sources)
+        return self._card(len(members), parts, sources)
 
-    def _limits(self) -> dict[int, int]:
-        """Of each source that is to give only so many rows, the last of their numbers."""
-        limits = {}
-        for number, source in enumerate(self._plan.sources):
-            if source.take is not None:
-                draws = (
-                    self._draw(keys)
-                    for keys in self._keys
-                    if keys.number == number and keys.content not in self._contradicted
-                )
-                limits[number] = max(nsmallest(source.take, draws), default=0)
-        return limits
+    def _reasons(self) -> list[str | None]:
+        """Why each row that was kept so far is dropped after all; None where it is taken."""
+        reasons: list[str | None] = []
+        drawn: set[int] = set()  # what sources took that give only so many rows
+        for number, rows in groupby(self._keys, key=lambda keys: keys.number):
+            contents = [keys.content for keys in rows]
+            left = [content for content in contents if content not in self._contradicted and content not in drawn]
+            take = self._plan.sources[number].take
+            taken = set(left if take is None else nsmallest(take, left, key=self._draw))
+            for content in contents:
+                known = "contradicted" if content in self._contradicted else "duplicate" if content in drawn else None
+                reasons.append(known or (None if content in taken else "not taken"))
+            if take is not None:
+                drawn |= taken
+        return reasons
 
-    def _draw(self, keys: _Keys) -> int:
-        return digest(self._plan.seed, "take", keys.content)
+    def _draw(self, content: int) -> int:
+        return digest(self._plan.seed, "take", content)
 
-    def _is_taken(self, keys: _Keys, limits: Mapping[int, int]) -> bool:
-        if keys.content in self._contradicted:
-            return False
-        return keys.number not in limits or self._draw(keys) <= limits[keys.number]
+    def _member(self, keys: _Keys) -> Member:
+        """A row stays together with its question, and in the tiny domain with its problem."""
+        return Member(self._problems.get(keys.question, keys.question), keys.source)
 
     def _total_dropped(self) -> Counter[str]:
         total = sum(self._dropped.values(), Counter[str]())
@@ -321,10 +333,7 @@ class _Part:
         return swap
 
 
-def _group(pair: Pair) -> int:
-    """What a row must stay together with: rows of the same problem, or else of the same question."""
-    problem = pair.metadata.get("problem")
-    if problem is not None:
-        return digest("problem", problem)
+def _question(pair: Pair) -> int:
+    """A question whatever its case and white space."""
     turns = (pair.question,) if isinstance(pair.question, str) else tuple(turn.content for turn in pair.question)
     return digest("question", *(" ".join(turn.split()).casefold() for turn in turns))

@@ -51,7 +51,8 @@ def split(parts: Parts, members: Iterable[Member], seed: int) -> dict[int, str]:
 
     Groups are drawn by the seed and what they are, so the same group goes the same way in any order of the rows. No
     part gets more rows than it asks for, and none fewer, unless only groups that are too large for it are left. A group
-    with rows of several strata counts for the first. Raises ConfigError where there are fewer rows than are asked for.
+    with rows of several strata counts for the first. Raises ConfigError where there are fewer rows than are asked for,
+    or a part gets none.
     """
     sizes: Counter[int] = Counter()
     strata: dict[int, str] = {}
@@ -71,6 +72,10 @@ def split(parts: Parts, members: Iterable[Member], seed: int) -> dict[int, str]:
             chosen[group] = part
             if part != rest:
                 left[part] -= sizes[group]
+    if empty := sorted(set(parts) - set(chosen.values())):
+        raise ConfigError(
+            f"part {empty[0]} comes out empty: there are {sizes.total()} rows in {len(sizes)} groups that stay together"
+        )
     return chosen
 
 

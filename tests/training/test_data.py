@@ -13,7 +13,7 @@ from rmr1_sdk import ConfigError, DataError, Pair
 from rmr1_sdk.pairs import read_pairs
 from rmr1_sdk.training.data import DataPlan, prepare
 from rmr1_sdk.training.sources import Source
-from rmr1_sdk.training.tiny import Domain
+from rmr1_sdk.training.tiny import Domain, generate, solve
 
 
 def rows_file(folder: Path, *rows: object, name: str = "some.jsonl") -> Path:
@@ -78,7 +78,9 @@ def test_what_is_dropped_and_why(tmp_path: Path) -> None:
         row(10),
     )
     out = tmp_path / "out"
-    card = prepare(plan(f"{path},drop=unwanted", against=(benchmark,), skip_bad=True), out)
+    card = prepare(
+        plan(f"{path},drop=unwanted", against=(benchmark,), skip_bad=True, parts={"distill": 1, "rl": "rest"}), out
+    )
     assert card.dropped == {
         "bad": 1, "filtered": 1, "no winner": 2, "identical": 1, "duplicate": 2, "contradicted": 1, "contaminated": 1,
     }  # fmt: skip
@@ -169,11 +171,43 @@ def test_the_same_question_is_never_in_two_parts(tmp_path: Path) -> None:
     assert not distill & rl
 
 
+def test_a_question_stays_in_one_part_where_only_some_of_its_rows_name_a_problem(tmp_path: Path) -> None:
+    """And of the tiny domain its problem does, which other words ask for too."""
+    said = [pair.model_dump(mode="json") for pair in generate(400, domain=Domain(kinds=("list",), words=(4, 4)))]
+    plain = [{"question": row["question"], "a": "It is 1.", "b": "It is 2.", "label": "A"} for row in said]
+    prepare(plan(rows_file(tmp_path, *plain, *said)), tmp_path / "out")
+    distill, rl = (
+        {solve(str(pair.question)).key for pair in written(tmp_path / "out", part)} for part in ("distill", "rl")
+    )
+    assert len(distill) > 80
+    assert not distill & rl
+
+
+def test_a_column_called_problem_holds_nothing_together(tmp_path: Path) -> None:
+    prepare(plan(rows_file(tmp_path, *(row(n, problem="algebra") for n in range(100)))), tmp_path / "out")
+    assert [len(written(tmp_path / "out", part)) for part in ("distill", "rl")] == [25, 75]
+
+
+def test_a_row_that_was_not_taken_makes_no_duplicate_of_another(tmp_path: Path) -> None:
+    one, two, three = (
+        rows_file(tmp_path, *map(row, numbers), name=f"{name}.jsonl")
+        for name, numbers in {"one": range(40), "two": range(60), "three": range(61)}.items()
+    )
+    card = prepare(plan(f"{one},take=10", f"{two},take=40", three), tmp_path / "out")
+    assert {name: rows.rows for name, rows in card.sources.items()} == {"one": 10, "two": 40, "three": 11}
+    pairs = [pair for part in ("distill", "rl") for pair in written(tmp_path / "out", part)]
+    assert Counter(pair.question for pair in pairs).most_common(1)[0][1] == 1
+    assert card.read - card.kept == sum(card.dropped.values())
+    assert card.dropped["duplicate"] == sum(line["reason"] == "duplicate" for line in removed(tmp_path / "out"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"parts": {"rl": 0.5}}, "one of the parts, and no other, is the rest"),
         ({"parts": {"test": 100, "rl": "rest"}}, "part test is to have 100 rows, and 3 of 3 are left"),
+        ({"parts": {"test": 3, "rl": "rest"}}, "part rl comes out empty: there are 3 rows in 3 groups"),
+        ({"parts": {"test": 0.1, "rl": "rest"}}, "part test comes out empty"),
         ({"prompt": "corr"}, "there is no prompt 'corr'"),
         ({"against": (Path("none.jsonl"),)}, r"none\.jsonl: No such file"),
     ],
