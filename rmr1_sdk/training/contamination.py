@@ -10,7 +10,7 @@ from typing import Any
 from rmr1_sdk.errors import DataError
 from rmr1_sdk.files import read_rows
 from rmr1_sdk.seeds import digest
-from rmr1_sdk.types import Pair
+from rmr1_sdk.types import Pair, Rubric
 
 __all__ = ["NGRAM", "Benchmarks"]
 
@@ -49,15 +49,16 @@ class Benchmarks:
     def find(self, pair: Pair) -> str | None:
         """What a pair shares with them and where, None where it shares nothing.
 
-        That is a question, or a turn of it with six words or more, that is equal up to case, punctuation and white
-        space; or 13 words in a row of the question or of an answer.
+        That is a question, or a turn with six words or more of it or of a user in an answer, that is equal up to case,
+        punctuation and white space; or 13 words in a row of the question, an answer, the reference or the rubric.
         """
         turns = [pair.question] if isinstance(pair.question, str) else [turn.content for turn in pair.question]
         whole = _plain(" ".join(turns))
+        turns += _later_turns(pair)
         for text in (whole, *(plain for turn in turns if len((plain := _plain(turn)).split()) >= _TURN_WORDS)):
             if text and (place := self._whole.get(digest(text))) is not None:
                 return f"the question is in {self._at(place)}"
-        for text in (*turns, pair.text("A"), pair.text("B")):
+        for text in (*turns, pair.text("A"), pair.text("B"), pair.reference or "", *_rubric_texts(pair.rubric)):
             words = _words(text)
             for start, gram in enumerate(_grams(words)):
                 if (place := self._grams.get(gram)) is not None:
@@ -67,6 +68,21 @@ class Benchmarks:
     def _at(self, place: int) -> str:
         row, file = divmod(place, len(self._files))
         return f"{self._files[file]}:{row}"
+
+
+def _later_turns(pair: Pair) -> list[str]:
+    """What others say in an answer that is a conversation."""
+    sides = [side for side in (pair.a, pair.b) if not isinstance(side, str)]
+    return [turn.content for side in sides for turn in side if turn.role != "assistant"]
+
+
+def _rubric_texts(rubric: Rubric | str | None) -> list[str]:
+    if rubric is None or isinstance(rubric, str):
+        return [rubric or ""]
+    return [
+        rubric.justification or "",
+        *(f"{criterion.name}: {criterion.description}" for criterion in rubric.criteria),
+    ]
 
 
 def _texts(value: Any) -> Iterator[str]:

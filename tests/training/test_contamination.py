@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,21 +22,30 @@ def benchmark(tmp_path: Path) -> Path:
     return path
 
 
-def pair(question: str = "Q", a: str = "1", b: str = "2") -> Pair:
-    return Pair(question=question, a=a, b=b)
+COPIED = f"{{}}:2 has: {' '.join(TEXT.split()[:NGRAM])}"
+
+
+def pair(**given: Any) -> Pair:
+    return Pair.model_validate({"question": "Q", "a": "1", "b": "2", **given})
+
+
+def conversation(asked: str) -> list[dict[str, str]]:
+    """An answer, a user who goes on, and another answer."""
+    turns = [("assistant", "Yes, that is so."), ("user", asked), ("assistant", "Indeed.")]
+    return [{"role": role, "content": content} for role, content in turns]
 
 
 @pytest.mark.parametrize(
     ("row", "found"),
     [
-        (pair("how much is 2+2"), "the question is in {}:1"),
-        (pair("How much is 2 - 2?"), None),
-        (pair("yes"), "the question is in {}:1"),
-        (pair(TEXT.upper().replace(" ", ",\n ")), f"{{}}:2 has: {' '.join(TEXT.split()[:NGRAM])}"),
+        (pair(question="how much is 2+2"), "the question is in {}:1"),
+        (pair(question="How much is 2 - 2?"), None),
+        (pair(question="yes"), "the question is in {}:1"),
+        (pair(question=TEXT.upper().replace(" ", ",\n ")), f"{{}}:2 has: {' '.join(TEXT.split()[:NGRAM])}"),
         (pair(a=f"I think that {TEXT}"), f"{{}}:2 has: {' '.join(TEXT.split()[:NGRAM])}"),
         (pair(b=f"x {TEXT.removeprefix('one ')}"), f"{{}}:2 has: {' '.join(TEXT.split()[1:])}"),
-        (pair(" ".join(TEXT.split()[: NGRAM - 1])), None),
-        (pair(" ".join(reversed(TEXT.split()))), None),
+        (pair(question=" ".join(TEXT.split()[: NGRAM - 1])), None),
+        (pair(question=" ".join(reversed(TEXT.split()))), None),
         (
             Pair(
                 question=[
@@ -60,6 +70,13 @@ def pair(question: str = "Q", a: str = "1", b: str = "2") -> Pair:
             ),
             "the question is in {}:3",
         ),
+        (pair(b=conversation("Why is the sky so very blue?")), "the question is in {}:3"),
+        (pair(a=conversation(f"So {TEXT}")), COPIED),
+        (pair(a=conversation("Yes.")), None),
+        (pair(reference=TEXT), COPIED),
+        (pair(rubric=f"Be brief. {TEXT}"), COPIED),
+        (pair(rubric={"criteria": [{"name": "Count", "description": TEXT}]}), COPIED),
+        (pair(rubric={"justification": TEXT}), COPIED),
     ],
 )
 def test_what_is_shared_with_a_benchmark(benchmark: Path, row: Pair, found: str | None) -> None:
@@ -70,8 +87,8 @@ def test_every_file_is_named_by_its_own_lines(benchmark: Path, tmp_path: Path) -
     other = tmp_path / "other.csv"
     other.write_text("prompt,answer\nWho?,me\nWhere?,here\n")
     benchmarks = Benchmarks([benchmark, other])
-    assert benchmarks.find(pair("where")) == f"the question is in {other}:3"
-    assert benchmarks.find(pair("Why is the sky so very blue")) == f"the question is in {benchmark}:3"
+    assert benchmarks.find(pair(question="where")) == f"the question is in {other}:3"
+    assert benchmarks.find(pair(question="Why is the sky so very blue")) == f"the question is in {benchmark}:3"
 
 
 def test_a_benchmark_that_cannot_be_read(tmp_path: Path) -> None:
@@ -86,5 +103,5 @@ def test_real_questions_are_found_in_their_own_file(shared: Path) -> None:
     file = shared / "data" / "pandalm_testset.json"
     questions = [row["instruction"] for row in json.loads(file.read_text()) if row["instruction"].strip()]
     benchmarks = Benchmarks([file])
-    assert all(benchmarks.find(pair(question)) for question in questions)
-    assert benchmarks.find(pair("What is the capital of the country whose flag is a red disc on white?")) is None
+    assert all(benchmarks.find(pair(question=question)) for question in questions)
+    assert benchmarks.find(pair(question="What is the capital of the land whose flag is a red disc on white?")) is None
