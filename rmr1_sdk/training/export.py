@@ -1,5 +1,6 @@
 """Export: from what a trainer left to a checkpoint and GGUF files that anybody can judge with, measured."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from rmr1_sdk import prompts
 from rmr1_sdk.backends.base import recorded_prompt
+from rmr1_sdk.backends.checkpoint import Checkpoint
 from rmr1_sdk.errors import ConfigError, MissingExtraError
 from rmr1_sdk.training.gguf_files import convert, quantise
 from rmr1_sdk.training.held_out import HeldOut, read_held_out
@@ -52,8 +54,9 @@ def export(plan: ExportPlan, out: Path) -> Exported:
         )
     prompts.get(prompt)
     inputs = [path for path in (plan.held_out, plan.data_card) if path]
-    made = (*sorted(plan.checkpoint.glob("*.safetensors")), *sorted(plan.checkpoint.glob("*.json")))
-    step = Step("export", out, plan.model_dump(mode="json"), [*inputs, *made])
+    made = {file for pattern in (*_BELONGING, *_ADAPTERS) for file in plan.checkpoint.glob(pattern)}
+    settings = {**plan.model_dump(mode="json"), "base_digest": _base_digest(plan.checkpoint)}
+    step = Step("export", out, settings, [*inputs, *sorted(made)])
     if not step.is_done():
         step.begin()
         _write_checkpoint(plan, out / "checkpoint")
@@ -91,6 +94,17 @@ _BELONGING = (
     *("special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt"),
 )
 """What makes up a checkpoint. Trainers leave more."""
+
+
+_ADAPTERS = ("adapter_config.json", "adapter_model*")
+
+
+def _base_digest(checkpoint: Path) -> str | None:
+    """The fingerprint of the folder that adapters belong to; None for other checkpoints and for a name on the hub."""
+    config = checkpoint / "adapter_config.json"
+    if not config.exists():
+        return None
+    return Checkpoint(json.loads(config.read_bytes())["base_model_name_or_path"], "auto", None).digest
 
 
 def _merge(adapters: Path, folder: Path) -> None:

@@ -115,7 +115,7 @@ class Step:
             for name in {**then, **now}
             if then.get(name) != now.get(name)
         ]
-        if sorted(found["inputs"].values()) != sorted(ours["inputs"].values()):
+        if list(found["inputs"].values()) != list(ours["inputs"].values()):
             changed.append(f"what is in {', '.join(ours['inputs'])}")
         return "; ".join(changed)
 

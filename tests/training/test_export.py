@@ -8,6 +8,7 @@ import pytest
 
 from rmr1_sdk import ConfigError, Judgment, Pair, Verdict
 from rmr1_sdk.training import data
+from rmr1_sdk.training import export as stage
 from rmr1_sdk.training.export import ExportPlan, export
 from rmr1_sdk.training.gguf_files import merge_scores
 from rmr1_sdk.training.held_out import HeldOut
@@ -47,6 +48,44 @@ def test_a_checkpoint_that_names_no_prompt_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rmr1.json").write_text('{"prompt": "core"}')
     with pytest.raises(ConfigError, match="did you mean 'cor'"):
         export(ExportPlan(checkpoint=tmp_path), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ("sft/chat_template.jinja", r"what is in .*chat_template\.jinja"),
+        ("sft/adapter_model.safetensors", "what is in "),
+        ("base/model.safetensors", "base_digest "),
+        ("sft/training.log", None),
+    ],
+)
+def test_a_folder_was_made_with_all_that_belongs_to_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, says: str | None
+) -> None:
+    texts = {
+        "base/config.json": "{}",
+        "base/model.safetensors": "1",
+        "sft/rmr1.json": '{"prompt": "cor"}',
+        "sft/adapter_config.json": json.dumps({"base_model_name_or_path": str(tmp_path / "base")}),
+        "sft/adapter_model.safetensors": "1",
+        "sft/chat_template.jinja": "1",
+        "sft/training.log": "1",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    gguf = tmp_path / "out" / "out-F16.gguf"
+    monkeypatch.setattr(stage, "_write_checkpoint", lambda _, folder: folder.mkdir())
+    monkeypatch.setattr(stage, "_write_files", lambda *_: [gguf][: gguf.write_text("1")])
+    plan = ExportPlan(checkpoint=tmp_path / "sft")
+    made = export(plan, tmp_path / "out")
+    assert export(plan, tmp_path / "out") == made
+    (tmp_path / changed).write_text("2")
+    if says is None:
+        assert export(plan, tmp_path / "out") == made
+    else:
+        with pytest.raises(ConfigError, match=says):
+            export(plan, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,20 @@ def test_a_folder_of_other_settings_is_left_alone(tmp_path: Path) -> None:
         step(tmp_path).is_done()
 
 
+def test_files_that_changed_places_are_something_else(tmp_path: Path) -> None:
+    files = [tmp_path / "traces.jsonl", tmp_path / "held_out.jsonl"]
+    for texts in (("1", "2"), ("2", "1")):
+        for file, text in zip(files, texts, strict=True):
+            file.write_text(text)
+        ours = Step("sft", tmp_path / "out", {}, files)
+        if texts == ("1", "2"):
+            ours.finish()
+            assert ours.is_done()
+        else:
+            with pytest.raises(ConfigError, match=r"what is in .*held_out\.jsonl"):
+                ours.is_done()
+
+
 def test_what_was_begun_is_not_gone_on_with_for_something_else(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("{}")
     ours = step(tmp_path)
