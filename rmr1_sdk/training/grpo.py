@@ -210,7 +210,7 @@ def _train(plan: GrpoPlan, out: Path) -> _Trained:
             f"{plan.pool}: {len(fitting)} of {len(pool)} pairs have at most {plan.max_prompt_tokens} tokens, and a "
             f"rollout takes {plan.rollout_size}: make --rollout-size smaller"
         )
-    opened = opens_thought(speech.rendered(prompt.render(fitting[0])))
+    opened = opens_thought(speech.rendered(prompt.render(fitting[0]))) if prompt.family == "reasoning" else ""
     rewards = _Rewards(plan, fitting, tokenizer, opened)
     trainer = _trainer(plan, out / "checkpoints", model, tokenizer, prompt, fitting, rewards)
 
@@ -284,6 +284,7 @@ class _Rewards:
         self._tokenizer = tokenizer
         self._opened = opened  # a thought that the chat template begins
         self._rule = plan.rule
+        self._most = plan.max_completion_tokens
         self.weights = [1.0, *plan.reward.values()]
         self.functions = [self._named("verdict", self._verdicts)]
         self.functions += [self._named(part, self._of(part)) for part in plan.reward]
@@ -292,10 +293,19 @@ class _Rewards:
         def reward(completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float | None]:
             # not TRL's text, which for some tokenizers comes without the thought
             texts = self._tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-            return score([self._opened + text for text in texts], [self._pairs[number] for number in row])
+            read = [self._as_read(text, ids) for text, ids in zip(texts, completion_ids, strict=True)]
+            return score(read, [self._pairs[number] for number in row])
 
         reward.__name__ = name
         return reward
+
+    def _as_read(self, text: str, tokens: Sequence[int]) -> str:
+        """A completion with the thought that the chat template begins, where it ends that or was cut in it.
+
+        A text that ends of itself and never spoke of a thought is read as it stands, as Judge reads it.
+        """
+        is_cut = len(tokens) >= self._most and tokens[-1] != self._tokenizer.eos_token_id
+        return self._opened + text if "</think>" in text or is_cut else text
 
     def _verdicts(self, texts: list[str], pairs: list[Pair]) -> list[float | None]:
         winners = [pair.label for pair in pairs]

@@ -7,12 +7,13 @@ import pytest
 from pydantic import ValidationError
 
 from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.prompts import REASONING
 from rmr1_sdk.training import tiny
 from rmr1_sdk.training.card import Share
-from rmr1_sdk.training.grpo import GrpoPlan, collapse, grpo, learning_rate
+from rmr1_sdk.training.grpo import GrpoPlan, _Rewards, collapse, grpo, learning_rate
 from rmr1_sdk.training.held_out import HeldOut
 from rmr1_sdk.training.trace_rewards import PARTS, Part, trace_reward
-from rmr1_sdk.types import Judgment, Pair, Verdict
+from rmr1_sdk.types import Completion, Judgment, Pair, Verdict
 
 NO = Share(share=0, low=0, high=0, of=1)
 
@@ -68,6 +69,34 @@ def test_adapters_are_no_model_to_begin_with(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ConfigError, match="holds adapters: merge them"):
         grpo(GrpoPlan(model=str(tmp_path), pool=tmp_path / "pool.jsonl"), tmp_path / "out")
+
+
+class Letters:
+    """A tokenizer of one token a character."""
+
+    eos_token_id = 0
+
+    def batch_decode(self, rows: list[list[int]], **_: Any) -> list[str]:
+        return ["".join(chr(token) for token in row if token) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "stop"),
+    [
+        ("Hm.</think><answer>[[A]]</answer>", "stop"),
+        ("<answer>[[B]]</answer>?</think><answer>[[A]]</answer>", "stop"),
+        ("Hm. <answer>[[A]]</answer>", "stop"),
+        ("Hm. <answer>[[A]]</answer>", "length"),
+        ("Hm.</think><answer>[[A]]</answer>", "length"),
+        ("Hm. <think>So</think> <answer>[[A]]</answer>", "stop"),
+    ],
+)
+def test_rewards_read_a_thought_that_the_template_begins_as_a_judge_does(text: str, stop: Any) -> None:
+    tokens = [*map(ord, text), *([0] if stop == "stop" else [])]
+    plan = GrpoPlan(model="m", pool=Path("x"), rule="robust", reward={"cited": 1}, max_completion_tokens=len(tokens))
+    verdict, _ = _Rewards(plan, [SUM], Letters(), "<think>").functions
+    judge = REASONING.read(Completion(text=text, stop=stop), SUM)
+    assert verdict(completion_ids=[tokens], row=[0]) == [1.0 if judge.winner == "A" else -1.0]
 
 
 # --- parts of a trace ------------------------------------------------------------------------------
