@@ -19,6 +19,7 @@ class HeldOut(Value):
     the share of pairs on which both readings do. `readable` is the share of readings that can be read, and `first` the
     share of these that name what was shown first. `consistent` is the share of pairs that were read in both orders on
     which both readings name the same answer, and `quotes_found` that of quotes that are in the answer they are from.
+    `cut` is the share of readings whose text ended before there was a verdict: at the most tokens, or in thought.
 
     Intervals are Wilson's at 95%. That of `accuracy` is as wide as if both readings of a pair were always alike.
     """
@@ -29,6 +30,7 @@ class HeldOut(Value):
     first: Share | None
     consistent: Share | None
     quotes_found: Share | None
+    cut: Share | None = None
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], judgments: Sequence[Judgment]) -> "HeldOut":
@@ -46,6 +48,7 @@ class HeldOut(Value):
             first=_share(sum(shown[0] == pick for shown, pick in named), len(named)) if named else None,
             consistent=_share(sum(alike), len(alike)) if alike else None,
             quotes_found=_share(sum(quotes), len(quotes)) if quotes else None,
+            cut=_share(sum(_is_cut(verdict) for each in judgments for verdict in each.verdicts), readings),
         )
 
     def __str__(self) -> str:
@@ -56,6 +59,10 @@ def picks(judgment: Judgment) -> dict[Shown, Side | None]:
     """The side that each order's reading names, None where it cannot be read."""
     read: dict[Shown, Verdict] = {verdict.shown: verdict for verdict in judgment.verdicts}
     return {shown: read[shown].winner for shown in ("AB", "BA")}
+
+
+def _is_cut(verdict: Verdict) -> bool:
+    return verdict.failure is not None and verdict.failure.kind in ("truncated", "unclosed_thinking")
 
 
 def _quotes(judgment: Judgment) -> list[bool]:

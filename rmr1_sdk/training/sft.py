@@ -110,14 +110,19 @@ class Example(NamedTuple):
 def example(trace: Trace, tokenizer: Any) -> Example:
     """A trace as a judge with this tokenizer would have read and written it.
 
-    A thought that the chat template has opened is not opened again. Raises DataError where the trace does not end in
-    its verdict.
+    A thought that the chat template has opened is not opened again. Raises DataError where the trace does not end such
+    a thought, or does not end in its verdict.
     """
     speech = Speech(tokenizer)
     rendered = speech.rendered(prompts.get(trace.prompt).render(trace.pair))
     text = trace.text.rstrip()
     if opens_thought(rendered):
         text = re.sub(r"\A\s*<think>\s?", "", text)
+        if "</think>" not in text:
+            raise DataError(
+                f"the trace of pair {trace.pair.id} does not end the thought that the model's chat template opens: "
+                "learn from traces that think, or take another model"
+            )
     verdict = text.rfind("<answer>")
     if verdict < 0 or not text.endswith("</answer>"):
         raise DataError(f"the trace of pair {trace.pair.id} does not end in its verdict")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rmr1_sdk import ConfigError, DataError, FakeBackend, Judge, Pair, Request
+from rmr1_sdk import Completion, ConfigError, DataError, FakeBackend, Judge, Pair, Request
 from rmr1_sdk.training.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.sft import SftPlan, example, learning_rate, sft
 from rmr1_sdk.training.steps import Trace
@@ -70,6 +70,12 @@ def test_a_thought_that_the_template_opens_is_not_opened_again() -> None:
     assert tokenizer.decode(tokens.input_ids).endswith("assistant:<think>\nHm.</think>\n<answer>[[A]]</answer>$")
 
 
+def test_a_trace_must_end_the_thought_that_the_template_opens() -> None:
+    """Else the judge learned to think on, with its verdict inside, which nobody reads."""
+    with pytest.raises(DataError, match="the trace of pair tiny/0/0 does not end the thought"):
+        example(made("<eval>Hm.</eval>\n<answer>[[A]]</answer>"), Characters(TEMPLATE + r"{{ '<think>\n' }}"))
+
+
 def test_the_prompt_has_the_tokens_that_it_has_when_the_judge_is_asked() -> None:
     """Over the border ":" and "<" are one token, in the prompt alone they cannot be."""
     text = "<eval>Hm.</eval><answer>[[B]]</answer>"
@@ -114,13 +120,13 @@ def test_traces_to_several_prompts_are_refused(tmp_path: Path) -> None:
 
 
 def test_figures_of_held_out_pairs() -> None:
-    """Of four pairs, read in both orders: right twice, right once, unreadable once, always the first."""
+    """Of four pairs, read in both orders: right twice, right once and cut once, always the first, wrong twice."""
     named = {"sure": "AB", "half": "A-", "first": "AA", "wrong": "BA"}  # where the right answer is shown first, and not
 
-    def reply(request: Request) -> str:
+    def reply(request: Request) -> str | Completion:
         text = request.messages[-1].content
         pick = named[text.split("\n")[1]][text.index("right") > text.index("bad")]
-        return "Hm." if pick == "-" else f"<answer>[[{pick}]]</answer>"
+        return Completion(text="Hm.", stop="length") if pick == "-" else f"<answer>[[{pick}]]</answer>"
 
     pairs = [Pair(question=name, a="right", b="bad", label="A") for name in named]
     pairs = [pair.swapped() if number % 2 else pair for number, pair in enumerate(pairs)]
@@ -131,6 +137,8 @@ def test_figures_of_held_out_pairs() -> None:
     assert (figures.readable.share, figures.readable.of) == (7 / 8, 8)
     assert figures.first
     assert (figures.first.share, figures.first.of) == (5 / 7, 7)
+    assert figures.cut
+    assert (figures.cut.share, figures.cut.of) == (1 / 8, 8)
     assert str(figures).startswith("accuracy 50.0% [15.0%, 85.0%] of 4, both orders 25.0%")
 
 
