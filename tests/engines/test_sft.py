@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rmr1_sdk import ConfigError, DataError, Judge
+from rmr1_sdk import Backend, ConfigError, DataError, Judge
 from rmr1_sdk.backends.transformers import InMemory, Transformers
 from rmr1_sdk.training import tiny
 from rmr1_sdk.training.sft import Example, SftResult, example, make_trainer, sft
@@ -111,11 +111,14 @@ def test_batches_that_do_not_come_out_even_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["cor", "reasoning"])
 def test_both_families_are_learned_and_judged(tmp_path: Path, family: Any) -> None:
-    result = sft(
-        plan(tmp_path, traces(16, family), HELD_OUT, packing=True, gradient_checkpointing=True), tmp_path / "out"
-    )
+    options = {"packing": True, "gradient_checkpointing": True, "epochs": 4}  # the first step only warms up
+    result = sft(plan(tmp_path, traces(16, family), HELD_OUT, **options), tmp_path / "out")
+    assert (result.traces, result.too_long) == (16, 0)
     assert result.before
-    assert result.before.readable.of == 2 * len(HELD_OUT)
+    assert result.after
+    assert [figures.readable.of for figures in (result.before, result.after)] == [2 * len(HELD_OUT)] * 2
+    before, after = (weights(tmp_path / name / "model.safetensors") for name in ("base", "out/checkpoint"))
+    assert any(not before[name].equal(after[name]) for name in after)
     assert Transformers(tmp_path / "out" / "checkpoint").capabilities.prompt == family
 
 
@@ -182,24 +185,38 @@ def test_adapters_are_trained_and_judge_with_their_base(tmp_path: Path) -> None:
     sft(chosen, tmp_path / "out")
     checkpoint = tmp_path / "out" / "checkpoint"
     assert not list(checkpoint.glob("model*"))
-    engine = Transformers(tmp_path / "base", adapter=str(checkpoint))
-    assert engine.capabilities.prompt == "cor"  # its base names none
+    moved = [tensor for name, tensor in weights(checkpoint / "adapter_model.safetensors").items() if "lora_B" in name]
+    assert moved
+    assert all(bool(tensor.any()) for tensor in moved)  # they begin as zeros
+    adapted = Transformers(tmp_path / "base", adapter=str(checkpoint))
+    assert adapted.capabilities.prompt == "cor"  # its base names none
+    assert _texts(adapted) != _texts(Transformers(tmp_path / "base"))
 
 
-def test_a_model_in_memory_answers_as_its_checkpoint_does(tmp_path: Path) -> None:
-    chosen = plan(tmp_path, TRACES)
-    model, tokenizer = load(chosen.model, lora=False)
+def weights(file: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Any] = load_file(file)
+    return tensors
+
+
+def _texts(engine: Backend) -> list[str]:
+    """What it writes of the held-out pairs, drawn with the same seeds for every engine."""
     options: dict[str, Any] = {
         "prompt": "cor",
         "force_verdict": False,
         "ask_again": False,
         "sampling": {"max_tokens": 24, "temperature": 1.0},
     }
-    with Judge(InMemory(model.eval(), tokenizer, name="x"), **options) as judge:
-        ours = [verdict.text for judgment in judge.compare_many(HELD_OUT) for verdict in judgment.verdicts]
-    with Judge(Transformers(chosen.model), **options) as judge:
-        theirs = [verdict.text for judgment in judge.compare_many(HELD_OUT) for verdict in judgment.verdicts]
-    assert ours == theirs
+    with Judge(engine, **options) as judge:
+        return [verdict.text for judgment in judge.compare_many(HELD_OUT) for verdict in judgment.verdicts]
+
+
+def test_a_model_in_memory_answers_as_its_checkpoint_does(tmp_path: Path) -> None:
+    chosen = plan(tmp_path, TRACES)
+    model, tokenizer = load(chosen.model, lora=False)
+    ours = _texts(InMemory(model.eval(), tokenizer, name="x"))
+    assert ours == _texts(Transformers(chosen.model))
     assert len(set(ours)) > 1
 
 
