@@ -225,6 +225,7 @@ def grpo(
     """Let a judge try, and learn from whether it was right; stop if it collapses, and keep the best."""
     given = {name: value for name, value in locals().items() if name != "out" and value is not None}
     given |= {"reward": _named("--reward", reward), "trl": _named("--trl", trl)}
+    _quieten()
     result = grpo_stage(_plan(GrpoPlan, given), out)
     if result.stopped:
         print(f"stopped {result.stopped}", file=sys.stderr)

@@ -6,9 +6,12 @@ import pty
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rmr1_sdk.cli import train
+from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.training.tiny import generate
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -65,6 +68,29 @@ def test_a_person_gets_a_page_and_lines(rmr1: list[str], run: Run, tmp_path: Pat
     lines = shown("distill", pairs, "--teacher", "tiny", "--out", tmp_path / "traces")
     assert "first teacher right 100.0% [91.2%, 100.0%] of 40" in lines
     assert "kept               40 of the first teacher, 0 of the second" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("sft", {"traces": Path("x"), "model": "m"}),
+        ("grpo", {"pool": Path("x"), "model": "m"}),
+        ("export", {"checkpoint": Path("x")}),
+    ],
+)
+def test_nobody_draws_bars_where_nobody_watches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, given: dict[str, Any]
+) -> None:
+    bars = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
+    for bar in bars:
+        monkeypatch.setenv(bar, "0")
+
+    def begun(*_: object) -> None:
+        raise ConfigError(" ".join(os.environ[bar] for bar in bars))
+
+    monkeypatch.setattr(train, f"{name}_stage", begun)
+    with pytest.raises(ConfigError, match="1 1"):
+        getattr(train, name)(**given, out=tmp_path)
 
 
 @pytest.mark.parametrize(
