@@ -104,7 +104,8 @@ def _base_digest(checkpoint: Path) -> str | None:
     config = checkpoint / "adapter_config.json"
     if not config.exists():
         return None
-    return Checkpoint(json.loads(config.read_bytes())["base_model_name_or_path"], "auto", None).digest
+    base = json.loads(config.read_bytes()).get("base_model_name_or_path")
+    return Checkpoint(base, "auto", None).digest if base else None
 
 
 def _merge(adapters: Path, folder: Path) -> None:
