@@ -131,7 +131,7 @@ def test_rewards_of_chosen_and_rejected_answers(tmp_path: Path, form: str) -> No
         {"id": int(number), "subset": subset, "scores_chosen": 2.0, "scores_rejected": n - 3.0}
         for n, (subset, number) in enumerate(names)
     ]
-    columns = {name: [row[name] for row in rows] for name in rows[0]} | {"model": "skywork"}
+    columns = {name: [row[name] for row in rows] for name in rows[0]} | {"model": "skywork", "results": [1] * len(rows)}
     path = written(
         tmp_path, rows if form == "rows" else columns, "reward.json" if form == "columns" else "reward.jsonl"
     )
@@ -190,7 +190,7 @@ def test_decisions_of_judgebench(tmp_path: Path) -> None:
         ({"id": 9, "winner": "A"}, "row 1: pair '9' is none of ifbench's here"),
         ({"winner": "A"}, "row 1: no id: one of pair_id, id, pair_uid, bon_uid says which pair it is of"),
         ({"id": 1, "winner": "C"}, "row 1: field winner: Input should be 'A', 'B' or 'tie'"),
-        ({"id": 1, "rating": 3}, "row 1: none of judgments, answers, results, score_a, score_chosen, scores_chosen, w"),
+        ({"id": 1, "rating": 3}, "row 1: none of judgments, answers, score_a, score_chosen, scores_chosen, results, w"),
         ({"id": 1, "score_chosen": [1], "score_rejected": 0}, "row 1: one of the scores is a number and the other a"),
         ({"id": 1, "score_a": 1}, "row 1: field score_b: Field required"),
         ({"id": 1, "results": 1}, "row 1: field swap = False: Field required"),
