@@ -9,6 +9,7 @@ import pytest
 
 from rmr1_sdk import ConfigError, DataError
 from rmr1_sdk.benchmarks import Benchmark, load, read_results
+from rmr1_sdk.judgments import open_judgments
 from tests.published import decided, says, write
 
 
@@ -217,3 +218,15 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"judgments\.jsonl: no such file"):
         read_results(benchmark, tmp_path)
     assert benchmark.score([decided(pair, pair.label) for pair in benchmark.pairs()]).figures[0].value == 1
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_judgments_of_every_format_are_read_whole(tmp_path: Path, suffix: str) -> None:
+    benchmark = tiny("ifbench", tmp_path)
+    said = [says(pair, None if n == 2 else True, p=0.8) for n, pair in enumerate(benchmark.pairs())]
+    path = tmp_path / f"judgments{suffix}"
+    writer = open_judgments(path, suffix)
+    for judgment in said:
+        writer.write(judgment)
+    writer.close()
+    assert read_results(benchmark, path) == said
