@@ -21,7 +21,7 @@ from rmr1_sdk.training.held_out import HeldOut
 from rmr1_sdk.training.labelled import read_labelled
 from rmr1_sdk.types import Pair
 from tests.engines import judge_policy
-from tests.engines.judge_policy import pairs_file, plan, scripted, together, watched
+from tests.engines.judge_policy import pairs_file, plan, scripted, slow, together, watched
 from tests.engines.trl_policy import UNTESTED_VLLM, load
 
 pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
@@ -179,8 +179,8 @@ def test_the_best_on_held_out_pairs_is_left(folder: Path, monkeypatch: pytest.Mo
 
 
 def test_after_kill_9_the_same_command_goes_on_and_ends_with_the_same_files(folder: Path) -> None:
-    held_out = folder / "held_out.jsonl"
-    whole = grpo(plan(folder, held_out=held_out), folder / "whole")
+    whole = grpo(slow(folder), folder / "whole")
+    assert (whole.steps, whole.stopped) == (8, None)
     killed = run("killed", folder)
     assert killed.returncode == -signal.SIGKILL
     left = rows(folder / "killed")
@@ -188,13 +188,13 @@ def test_after_kill_9_the_same_command_goes_on_and_ends_with_the_same_files(fold
     with (folder / "killed" / "figures.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')  # as if it had been killed while it wrote
     (folder / "killed" / "checkpoints" / "checkpoint-6").mkdir()  # or while it saved
-    assert grpo(plan(folder, held_out=held_out), folder / "killed") == whole
+    assert grpo(slow(folder), folder / "killed") == whole
     assert rows(folder / "killed")[: len(left)] == left
     one, other = (json.loads((folder / name / "step.json").read_text())["outputs"] for name in ("whole", "killed"))
     assert one == other
     assert {"figures.jsonl", "result.json", "checkpoint/model.safetensors", "checkpoint/rmr1.json"} <= set(one)
     before = {file: file.stat().st_mtime_ns for file in (folder / "whole").rglob("*")}
-    assert grpo(plan(folder, held_out=held_out), folder / "whole") == whole
+    assert grpo(slow(folder), folder / "whole") == whole
     assert {file: file.stat().st_mtime_ns for file in (folder / "whole").rglob("*")} == before
 
 
