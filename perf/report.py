@@ -1,12 +1,12 @@
 """How long a report takes, and how large it is: a run of RewardBench's size, and 20,000 judgments.
 
 `python perf/report.py` makes a file of RewardBench's published size and schema, with texts of our own; runs
-`rmr1 bench` over FakeBackend, in both orders and with a store, and `rmr1 report` of it, as one would in a shell; and
-makes a report of 20,000 judgments whose texts are about as long as those of a real judge. It fails where the first
-takes more than 15 s.
+`rmr1 bench --report` over FakeBackend, in both orders and with a store; and makes a report of 20,000 judgments whose
+texts are about as long as those of a real judge. It fails where the first takes more than 15 s.
 """
 
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -26,7 +26,7 @@ RMR1 = f'{sys.executable} -c "from rmr1_sdk.cli import main; main()"'
 
 def timed(command: str) -> float:
     started = time.perf_counter()
-    subprocess.run(command, shell=True, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(shlex.split(command), cwd=ROOT, check=True, capture_output=True)
     return time.perf_counter() - started
 
 
@@ -50,8 +50,8 @@ def main() -> None:
         folder = Path(name)
         data = write("rewardbench", folder, BENCHMARKS["rewardbench"].counts)
         run, report = folder / "run", folder / "report.html"
-        bench = f"{RMR1} bench rewardbench --model fake:tests.replies:reasoned --orders both --data {data} --out {run}"
-        seconds = timed(f"{bench} && {RMR1} report {run} -o {report}")
+        model = "--model fake:tests.replies:reasoned --orders both"
+        seconds = timed(f"{RMR1} bench rewardbench {model} --data {data} --out {run} --report {report}")
         megabytes = report.stat().st_size / 1e6
         print(f"2,985 pairs of RewardBench in both orders, with store, scores and report: {seconds:.1f} s")
         print(f"its report: {megabytes:.1f} MB")

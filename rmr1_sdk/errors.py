@@ -43,7 +43,7 @@ class MissingExtraError(ConfigError):
 
 
 class DataError(RMR1Error):
-    """A file's content is not what it should be. `line` counts from 1."""
+    """A file's content is not what it should be. `line` counts from 1; in Parquet it is the row."""
 
     def __init__(self, message: str, *, path: Path | None = None, line: int | None = None) -> None:
         where = ":".join(str(part) for part in (path, line) if part is not None)

@@ -3,30 +3,39 @@
 import csv
 import gzip
 import json
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
 from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
-from rmr1_sdk.pairs import json_object
 
-__all__ = ["Rows", "hub_rows", "read_rows"]
+__all__ = ["Rows", "hub_rows", "json_object", "kind_of", "read_rows"]
+
+_ROWS = 256  # of Parquet, that are made into Python's values at once
+_BUFFER = 1 << 20  # bytes of a column of Parquet that are read at once, however large its row group is
 
 Rows = Iterator[tuple[int, dict[str, Any] | ValueError]]
 """Numbers and rows; a ValueError in place of a row says what is wrong with it.
 
-Numbers are lines of JSONL and CSV files, else rows; both count from 1.
+Numbers are lines of JSONL and CSV files, else rows; both count from 1. A row of CSV that spans lines has the number
+of its first.
 """
 
 
-def read_rows(path: Path) -> Rows:
+def kind_of(path: Path) -> str:
+    """The ending of a name that says what the file holds, as in ".csv", also where ".gz" follows it."""
+    return next((suffix.lower() for suffix in reversed(path.suffixes) if suffix != ".gz"), "")
+
+
+def read_rows(path: Path, *, default: str | None = None) -> Rows:
     """The rows of a file, by the ending of its name; `.gz` after `.jsonl`, `.json` and `.csv` is unpacked.
 
-    All but JSON is read row by row. Raises ConfigError where the file cannot be read or has another ending,
-    DataError where nothing of it can be.
+    A name with another ending is taken to end in `default`. All but JSON is read row by row. Raises ConfigError
+    where the file cannot be read or has another ending and there is no default, DataError where nothing of it can be.
     """
-    kind = next((suffix for suffix in reversed(path.suffixes) if suffix != ".gz"), "")
+    kind = kind_of(path)
+    if kind not in _READERS and default:
+        kind = default
     if kind not in _READERS:
         raise ConfigError(f"{path}: the name must end in one of {', '.join(_READERS)}")
     try:
@@ -36,12 +45,25 @@ def read_rows(path: Path) -> Rows:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def json_object(line: bytes) -> dict[str, Any]:
+    """The JSON object that a line holds. Raises ValueError, with what is wrong, where it holds none."""
+    try:
+        row = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 ({error})") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not a whole JSON object ({error.msg} at column {error.colno})") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"a line is a JSON object, not {type(row).__name__}")
+    return row
+
+
 def _jsonl(path: Path, file: IO[bytes]) -> Rows:
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
         try:
-            yield number, json_object(line)
+            yield number, json_object(line.rstrip(b"\r\n"))
         except ValueError as error:
             yield number, error
 
@@ -64,29 +86,56 @@ def _json(path: Path, file: IO[bytes]) -> Rows:
 
 
 def _csv(path: Path, file: IO[bytes]) -> Rows:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # Python's own 128 KB are less than some answers
-    try:
-        reader = csv.DictReader((line.decode("utf-8-sig") for line in file), strict=True)
-        for row in reader:
-            if None in row or None in row.values():
-                yield reader.line_num, ValueError(f"a row of {len(reader.fieldnames or ())} columns has more or fewer")
-            else:
-                yield reader.line_num, row
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"not CSV in UTF-8 ({error})", path=path) from error
+    csv.field_size_limit(2**31 - 1)  # Python's own 128 KB are less than some answers
+    # bytes that are no text become surrogates, which _cells finds: so one bad row does not hide the others
+    rows = csv.reader((line.decode("utf-8-sig", errors="surrogateescape") for line in file), strict=True)
+    names: list[str] | None = None
+    while True:
+        number = rows.line_num + 1
+        try:
+            cells = next(rows)
+            if names is None:
+                names = _header(path, cells)
+            elif cells:
+                yield number, _cells(names, cells)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, ValueError(f"not CSV ({error})")
+        except ValueError as error:
+            yield number, error
+
+
+def _header(path: Path, names: list[str]) -> list[str]:
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"two columns are called {twice[0]!r}", path=path, line=1)
+    return names
+
+
+def _cells(names: list[str], cells: list[str]) -> dict[str, Any]:
+    if len(cells) != len(names):
+        raise ValueError(f"a row of {len(names)} columns has more or fewer: {len(cells)}")
+    for name, cell in zip(names, cells, strict=True):
+        try:
+            cell.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"field {name}: not UTF-8") from error
+    return dict(zip(names, cells, strict=True))
 
 
 def _parquet(path: Path, file: IO[bytes]) -> Rows:
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow  # late: an extra, and half a second
+        from pyarrow import parquet
     except ImportError as error:
-        raise MissingExtraError("pyarrow", "benchmarks") from error
+        raise MissingExtraError("pyarrow", "parquet") from error
     try:
-        batches: Iterable[Any] = pq.ParquetFile(file).iter_batches(batch_size=1024)
-        rows = (row for batch in batches for row in batch.to_pylist())
-        yield from enumerate(rows, start=1)
-    except pa.ArrowInvalid as error:
+        # from its path: only so does it read as much as _BUFFER says
+        with parquet.ParquetFile(path, buffer_size=_BUFFER) as content:
+            batches = content.iter_batches(batch_size=_ROWS)
+            rows = (row for batch in batches for row in batch.to_pylist(maps_as_pydicts="strict"))
+            yield from enumerate(rows, start=1)
+    except pyarrow.ArrowException as error:
         raise DataError(f"not Parquet ({error})", path=path) from error
 
 

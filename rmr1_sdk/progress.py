@@ -1,13 +1,26 @@
-"""A progress bar on standard error, with a rate and the time left. Imported only where one is wanted."""
+"""Progress on standard error, with a rate and the time left. Imported only where it is wanted."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
-__all__ = ["bar"]
+__all__ = ["Fleet", "bar", "fleet"]
+
+_EVERY_S = 30.0
 
 
 class _Rate(ProgressColumn):
@@ -22,10 +35,8 @@ class _Rate(ProgressColumn):
         return Text(f"{'-' if speed is None else f'{speed:.3g}'} {self._unit}/s")
 
 
-@contextmanager
-def bar(total: int | None, unit: str = "pairs", doing: str = "judging") -> Iterator[Callable[[], None]]:
-    """Draws until the block ends; call what it gives once a `unit`. `total` is None where it is not known."""
-    columns = (
+def _columns(doing: str, unit: str) -> tuple[ProgressColumn, ...]:
+    return (
         TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
@@ -33,6 +44,72 @@ def bar(total: int | None, unit: str = "pairs", doing: str = "judging") -> Itera
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+
+@contextmanager
+def bar(total: int | None, unit: str = "pairs", doing: str = "judging") -> Iterator[Callable[[], None]]:
+    """Draws until the block ends; call what it gives once a `unit`. `total` is None where it is not known."""
+    with Progress(*_columns(doing, unit), console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
+
+
+class Fleet:
+    """What many replicas have done of `total` pairs: a line when replicas come or go, and every half minute.
+
+    Where a bar is drawn, it takes the place of the lines.
+    """
+
+    def __init__(
+        self, total: int, wanted: int, drawn: Progress | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._total = total
+        self._wanted = wanted
+        self._drawn = drawn
+        self._task = drawn.add_task(self._replicas(0), total=total) if drawn else TaskID(0)
+        self._clock = clock
+        self._ready = 0
+        self._done = 0
+        self._found: int | None = None
+        self._began: float | None = None
+        self._said = clock()
+
+    def advance(self, pairs: int) -> None:
+        """So many more are done; the first call is about those that were found done."""
+        self._done += pairs
+        if self._drawn:
+            self._drawn.advance(self._task, pairs)
+        if self._found is None:
+            self._found = pairs
+        elif self._clock() - self._said >= _EVERY_S:
+            self._say()
+
+    def ready(self, replicas: int) -> None:
+        """So many replicas are at work."""
+        self._ready = replicas
+        self._began = self._began or self._clock()
+        if self._drawn:
+            self._drawn.update(self._task, description=self._replicas(replicas))
+        self._say()
+
+    def _replicas(self, ready: int) -> str:
+        return f"{ready} of {self._wanted} replicas"
+
+    def _say(self) -> None:
+        if self._drawn:
+            return
+        self._said = self._clock()
+        seconds = self._said - (self._began or self._said)
+        new = self._done - (self._found or 0)
+        rate = f"{new / seconds:.3g} pairs/s" if new and seconds else "- pairs/s"
+        sys.stderr.write(f"{self._done} of {self._total} pairs, {rate}, {self._replicas(self._ready)}\n")
+
+
+@contextmanager
+def fleet(total: int, wanted: int) -> Iterator[Fleet]:
+    """A bar with the number of replicas for a person, lines where standard error is a file."""
+    if not sys.stderr.isatty():
+        yield Fleet(total, wanted)
+        return
+    with Progress(*_columns("{task.description}", "pairs"), console=Console(stderr=True)) as drawn:
+        yield Fleet(total, wanted, drawn)

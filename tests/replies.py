@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 
+from rmr1_sdk.errors import BackendError
 from rmr1_sdk.prompts import shown_pair
 from rmr1_sdk.training.tiny import trace
 from rmr1_sdk.types import Completion, Request, Usage
@@ -77,6 +78,15 @@ def taught(request: Request) -> Completion:
     pair = shown_pair(request.messages)
     assert pair
     return Completion(text=trace(pair), usage=Usage(prompt_tokens=100, completion_tokens=50), model="fake")
+
+
+def broken(request: Request) -> str:
+    raise BackendError("the engine is gone")
+
+
+def killer(request: Request) -> str:
+    """Ends the process that asks."""
+    os._exit(1)
 
 
 def reasoned(request: Request) -> Completion:

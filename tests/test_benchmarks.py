@@ -596,6 +596,6 @@ def test_what_is_not_installed_is_said_with_the_command(
     if data:
         (tmp_path / data).touch()
     with pytest.raises(
-        MissingExtraError, match=rf'{module} is not installed; run: pip install "rmr1_sdk\[benchmarks\]"'
+        MissingExtraError, match=rf'{module} is not installed; run: pip install "rmr1_sdk\[(benchmarks|parquet)\]"'
     ):
         load("rewardbench", data and tmp_path / data)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import Judgment, Ranking
+from rmr1_sdk.judgments import read_judgments
 from rmr1_sdk.models import MODELS
 
 GOOD = {"question": "2 + 2?", "a": "4", "b": "5", "label": "A"}
@@ -157,6 +158,30 @@ def test_bad_lines_stop_the_run_before_any_work_or_are_listed(run: Run, tmp_path
     assert skipped.returncode == 0
     assert "bad lines skipped  2" in skipped.stderr
     assert [line.split(":")[1] for line in json.loads(skipped.stdout)["skipped_lines"]] == ["2", "3"]
+
+
+def test_judgments_of_a_table_go_to_a_table(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("prompt,a,b,label\n2 + 2?,4,5,A\n3 + 3?,6,7,C\n4 + 4?,8,,B\n")
+    field = ["--field", "question=prompt"]
+    stopped = run(*judged("decided"), path, *field)
+    assert (stopped.returncode, stopped.stdout) == (1, "")
+    assert f"error: {path}:3: field label: Input should be 'A', 'B' or 'tie'; nothing was judged" in stopped.stderr
+    said = run(*judged("decided"), path, *field, "--skip-bad", "--out", tmp_path / "o.parquet")
+    assert said.returncode == 0, said.stderr
+    assert [judgment.pair_id for judgment in read_judgments(tmp_path / "o.parquet")] == ["2", "4"]
+    summary = json.loads(said.stdout)
+    assert (summary["pairs"], summary["empty"], summary["labelled"], len(summary["skipped_lines"])) == (2, 1, 2, 1)
+    assert not (tmp_path / "o.parquet.part").exists()
+    first = run(*judged("decided"), path, *field, "--skip-bad", "--limit", 1, "--out", tmp_path / "o.csv")
+    assert json.loads(first.stdout)["pairs"] == 1
+    assert [judgment.pair_id for judgment in read_judgments(tmp_path / "o.csv")] == ["2"]
+
+
+def test_rankings_are_not_written_as_a_table(run: Run, tmp_path: Path) -> None:
+    said = run(*ranked("decided"), lists_file(tmp_path, LIST), "--out", tmp_path / "o.parquet")
+    assert said.returncode == 2
+    assert "o.parquet: rankings are written as JSONL" in said.stderr
 
 
 LIST = {"question": "2 + 2?", "answers": ["4", "5", "four", "4"]}

@@ -271,7 +271,15 @@ def test_bench_then_report_in_each_form(command: Command, tmp_path: Path) -> Non
     (scores,) = json.loads((run / "scores.json").read_text())["scores"]
     assert report.runs[0].scores == Scores.model_validate(scores)
     assert report.runs[0].quotes
-    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+    page = (tmp_path / "r.html").read_text()
+    assert page.startswith("<!doctype html>")
+    at_once = command(
+        "bench", "rewardbench", *model, "--data", data, "--partial", "--out", tmp_path / "again",
+        "--report", tmp_path / "again.html", "--from", run,
+    )  # fmt: skip
+    assert at_once.returncode == 0, at_once.stderr
+    index, _ = unpacked((tmp_path / "again.html").read_text())
+    assert index["runs"] == ["fake (again)", "fake (run)"]
     assert not list(tmp_path.glob("*.part"))
 
 

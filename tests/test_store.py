@@ -223,7 +223,7 @@ def test_ctrl_c_stops_at_once_and_leaves_the_store_whole(tmp_path: Path, rmr1: l
         _, said = running.communicate(timeout=20)
     assert (running.returncode, said.strip()) == (
         130,
-        "interrupted; with a store, the same command goes on where this one ended",
+        "interrupted; with a store or --ray, the same command goes on where this one ended",
     )
     assert list(Store(store).export())
     db = sqlite3.connect(store)

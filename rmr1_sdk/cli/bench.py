@@ -12,6 +12,7 @@ from rmr1_sdk import benchmarks
 from rmr1_sdk.backends import connect
 from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Scores, departures, judge_options
 from rmr1_sdk.cli import runs
+from rmr1_sdk.cli.report import check_form, write_report
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.loop import submit, wait
@@ -33,6 +34,9 @@ def bench(
     limit: Annotated[int | None, typer.Option(min=1, help="Draw so many pairs, of each subset its share.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="The data is a part of the benchmark.")] = False,
     out: Annotated[Path | None, typer.Option(help="A folder for judgments, scores and run.json.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="A report of the run in --out: its name ends in .html, .md or .json.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="As in `rmr1 judge` [default: the profile's].")] = None,
     orders: Annotated[str | None, typer.Option(help="both, given or random [default: the profile's].")] = None,
     votes: runs.Votes = 1,
@@ -49,6 +53,8 @@ def bench(
     """Score a judge on a benchmark (--model), or results that are there already (--from)."""
     if model or not results:
         runs.check_model(model, offline=offline)
+    if report:
+        _check_report(report, model, out)
     benchmark, chosen, about = _load(name, results, data, profile, partial=partial)
     found = [benchmarks.read_results(benchmark, path) for path in results]
     if limit is not None:
@@ -68,9 +74,19 @@ def bench(
             "timeout_s": timeout,
         }
         judged.insert(0, _run(model, benchmark, chosen, given, out and out / _JUDGMENTS, about))
+    if report and out:
+        write_report([out, *results], report)
     scores = [_score(benchmark, one, chosen) for one in judged]
     comparisons = [benchmark.compare(judged[0].judgments, other.judgments, chosen) for other in judged[1:]]
     _report(scores, comparisons, out)
+
+
+def _check_report(report: Path, model: str, out: Path | None) -> None:
+    check_form("--report", report)
+    if not (model and out):
+        raise ConfigError(
+            "--report is made of a new run: give --model and --out; `rmr1 report` makes it of finished ones"
+        )
 
 
 class _Judged(NamedTuple):

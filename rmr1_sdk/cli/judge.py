@@ -2,18 +2,23 @@
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
+from rmr1_sdk import progress
+from rmr1_sdk.bulk import Pairs, Pool, Shards, judge_shards
 from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.judge import Judge, Orders
-from rmr1_sdk.pairs import read_pairs
+from rmr1_sdk.judgments import open_judgments
+from rmr1_sdk.pairs import scan_pairs
 from rmr1_sdk.stats import wilson
 from rmr1_sdk.types import Judgment, Pair
 
@@ -96,13 +101,13 @@ def _share(successes: int, trials: int) -> str:
 
 
 def judge(
-    file: Annotated[Path | None, typer.Argument(help="A JSONL file of pairs.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A file of pairs: JSONL, CSV or Parquet.")] = None,
     model: runs.Model = "",
     question: Annotated[str | None, typer.Option(help="For one pair: the question, or @FILE.")] = None,
     a: Annotated[str | None, typer.Option(help="For one pair: one answer, or @FILE.")] = None,
     b: Annotated[str | None, typer.Option(help="For one pair: the other answer, or @FILE.")] = None,
     field: runs.Field = [],  # noqa: B006  # typer copies it
-    out: Annotated[Path | None, typer.Option(help="Where judgments go, as JSONL.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where judgments go: JSONL, CSV or Parquet by its suffix.")] = None,
     prompt: runs.PromptName = "auto",
     orders: runs.OrdersName = "both",
     votes: runs.Votes = 1,
@@ -118,14 +123,21 @@ def judge(
     timeout: runs.Timeout = None,
     max_tokens_total: runs.MaxTokensTotal = None,
     max_concurrency: runs.MaxConcurrency = None,
+    ray: runs.Ray = None,
+    replicas: runs.Replicas = 1,
+    cpus: runs.Cpus = 1,
+    gpus: runs.Gpus = 0,
+    block_size: runs.BlockSize = 256,
     offline: runs.Offline = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print each judgment with its reasons.")] = False,
 ) -> None:
     """Judge one pair (--question, --a, --b) or a file of pairs."""
     runs.check_model(model, offline=offline)
-    pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad)
-    pairs = pairs[:limit]
-    judge = Judge(
+    alone = {"--store": store, "--max-tokens-total": max_tokens_total, "--explain": explain}
+    runs.check_ray(ray, out, [name for name, value in alone.items() if value])
+    pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad, limit)
+    make = partial(
+        Judge,
         model,
         prompt=prompt,
         orders=cast(Orders, orders),  # checked by Judge
@@ -133,30 +145,71 @@ def judge(
         max_votes=max_votes,
         risk=risk,
         sampling=runs.sampling(max_tokens, temperature),
-        store=runs.store_beside(out, store, no_store=no_store),
+        store=None if ray else runs.store_beside(out, store, no_store=no_store),
         max_concurrency=max_concurrency,
         max_tokens_total=max_tokens_total,
         timeout_s=timeout,
         seed=seed,
     )
+    asked: dict[str, Any] = {
+        "orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed,
+    }  # fmt: skip
+    if file:
+        asked |= {"data": str(file.resolve()), "fields": runs.mapping(field, Pair)}
     started = time.monotonic()
-    with judge, runs.Output(out, _form(explain, out, len(pairs))) as output:
-        for judgment in judge.compare_many(pairs, progress=len(pairs) > 1 and sys.stderr.isatty()):
-            pair = pairs[summary.pairs]
-            summary.add(pair, judgment)
-            output.write(judgment)
-        asked = {"orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed}
-        where = {"data": str(file.resolve()), "fields": runs.mapping(field, Pair)} if file else {}
-        run = runs.record(judge, asked | where, data)
+    if ray and out:
+        asked |= {"limit": limit, "block_size": block_size}
+        pool = Pool(
+            ray, make, partial(runs.record, asked=asked, data=data), replicas=replicas, cpus=cpus, gpus=gpus,
+            environment={"HF_HUB_OFFLINE": "1"} if offline else {},
+        )  # fmt: skip
+        run = _judge_in(pool, pairs, Shards(out, block_size), summary)
+    else:
+        with make() as judge:
+            _judge(judge, pairs, out, _form(explain, out, len(pairs)), summary)
+            run = runs.record(judge, asked, data)
     summary.wall_s = time.monotonic() - started
     if out:
         runs.write_record(out, run | {"summary": summary.as_json()})
     _report(summary, to_stdout=out is not None)
 
 
+def _judge(
+    judge: Judge, pairs: Pairs, out: Path | None, form: Callable[[Judgment], str] | None, summary: Summary
+) -> None:
+    """Judge in this process, a few pairs ahead of what is written."""
+    waiting: deque[Pair] = deque()  # what was taken from the file and is not yet judged
+
+    def taken() -> Iterator[Pair]:
+        for pair in pairs:
+            waiting.append(pair)
+            yield pair
+
+    shown = progress.bar(len(pairs)) if len(pairs) > 1 and sys.stderr.isatty() else nullcontext(lambda: None)
+    with runs.Output(out, form, partial(open_judgments, suffix=out.suffix if out else "")) as output, shown as advance:
+        for judgment in judge.compare_many(taken()):
+            summary.add(waiting.popleft(), judgment)
+            output.write(judgment)
+            advance()
+
+
+def _judge_in(pool: Pool, pairs: Pairs, shards: Shards, summary: Summary) -> dict[str, Any]:
+    """Judge in a cluster and give the record of the run; the summary is of all shards, new and found."""
+    # Ray tells of lost nodes on standard output, where a program reads our summary
+    with redirect_stdout(sys.stderr), progress.fleet(len(pairs), pool.replicas) as fleet:
+        run = judge_shards(replace(pool, tell=fleet.ready), pairs, shards, fleet.advance)
+    for pair, judgment in shards.judged(pairs):
+        summary.add(pair, judgment)
+    return run
+
+
 def _pairs(
-    file: Path | None, fields: list[str], texts: tuple[str | None, str | None, str | None], skip_bad: bool
-) -> tuple[list[Pair], Summary, str | None]:
+    file: Path | None,
+    fields: list[str],
+    texts: tuple[str | None, str | None, str | None],
+    skip_bad: bool,
+    limit: int | None,
+) -> tuple[Pairs, Summary, str | None]:
     """The pairs to judge, the summary they start, and the digest of the file they came from."""
     question, a, b = texts
     if file is None:
@@ -166,9 +219,9 @@ def _pairs(
         return [pair], Summary(), None
     if texts != (None, None, None):
         raise ConfigError("give a file of pairs or --question, --a and --b, not both")
-    pairs, bad = read_pairs(file, fields=runs.mapping(fields, Pair))
-    runs.check_lines(file, len(pairs), bad, skip_bad)
-    return pairs, Summary(skipped_lines=[str(error) for error in bad]), runs.file_digest(file)
+    pairs = scan_pairs(file, fields=runs.mapping(fields, Pair), limit=limit)
+    runs.check_lines(file, pairs.rows, pairs.bad, skip_bad)
+    return pairs, Summary(skipped_lines=[str(error) for error in pairs.bad]), runs.file_digest(file)
 
 
 def _form(explain: bool, out: Path | None, pairs: int) -> Callable[[Judgment], str] | None:

@@ -67,7 +67,7 @@ class Summary:
 
 
 def rank(
-    file: Annotated[Path | None, typer.Argument(help="A JSONL file of lists: question and answers.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A file of lists: JSONL or Parquet.")] = None,
     model: runs.Model = "",
     question: Annotated[str | None, typer.Option(help="For one list: the question, or @FILE.")] = None,
     answer: Annotated[list[str], typer.Option(help="For one list: an answer, or @FILE; repeat it.")] = [],  # noqa: B006  # typer copies it
@@ -98,6 +98,8 @@ def rank(
 ) -> None:
     """Rank one list of answers (--question, --answer, --answer ...) or a file of lists."""
     runs.check_model(model, offline=offline)
+    if out and out.suffix.lower() in (".csv", ".parquet"):
+        raise ConfigError(f"--out {out}: rankings are written as JSONL; name a .jsonl file")
     lists, summary, data = _lists(file, field, (question, answer, anchor), method, skip_bad)
     lists = lists[:limit]
     judge = Judge(

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import typer
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.report import Judged, Report, as_markdown, as_page, make_report, read_runs
 
-__all__ = ["report"]
+__all__ = ["check_form", "report", "write_report"]
 
 _FORMS: dict[str, Callable[[Report, Judged], str]] = {
     ".html": as_page,
@@ -32,8 +32,18 @@ def report(
     ] = None,
 ) -> None:
     """Make a report of one run, or of several over the same pairs side by side."""
+    check_form("-o", out)
+    write_report(runs, out, data)
+
+
+def check_form(option: str, out: Path) -> None:
+    """Refuse a name that does not say what the report is to be."""
     if out.suffix not in _FORMS:
-        raise ConfigError(f"-o {out}: a report's name ends in {', '.join(_FORMS)}")
+        raise ConfigError(f"{option} {out}: a report's name ends in {', '.join(_FORMS)}")
+
+
+def write_report(runs: Sequence[Path], out: Path, data: Path | None = None) -> None:
+    """The report of runs, as its name says, and a word on standard error about it and about what is missing."""
     judged = read_runs(runs, data)
     made = make_report(judged)
     text = _FORMS[out.suffix](made, judged)
@@ -42,7 +52,7 @@ def report(
         part.write_text(text, encoding="utf-8")
         os.replace(part, out)
     except OSError as error:
-        raise ConfigError(f"-o {out}: cannot be written ({error.strerror or error})") from error
+        raise ConfigError(f"{out}: cannot be written ({error.strerror or error})") from error
     for missing in [*made.missing, *(f"{run.name}: {text}" for run in made.runs for text in run.missing)]:
         print(f"note: {missing}", file=sys.stderr)
     print(f"{out}: {len(judged.ids):,} pairs, {len(text.encode()) / 1e6:,.1f} MB", file=sys.stderr)

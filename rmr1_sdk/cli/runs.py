@@ -5,8 +5,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Generic, Protocol, TypeVar
@@ -15,6 +15,7 @@ import typer
 
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.judge import Judge
+from rmr1_sdk.judgments import JsonLines, Writer
 from rmr1_sdk.types import Value
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "as_lines",
     "check_lines",
     "check_model",
+    "check_ray",
     "file_digest",
     "mapping",
     "record",
@@ -49,6 +51,11 @@ Timeout = Annotated[float | None, typer.Option(help="Seconds per comparison.")]
 MaxTokensTotal = Annotated[int | None, typer.Option(help="Stop when so many tokens are spent.")]
 MaxConcurrency = Annotated[int | None, typer.Option(help="Requests in flight.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
+Ray = Annotated[str | None, typer.Option("--ray", help='Judge in a Ray cluster: its address, or "local".')]
+Replicas = Annotated[int, typer.Option(min=1, help="With --ray: judges at work, each with a model of its own.")]
+Cpus = Annotated[float, typer.Option(min=0, help="With --ray: cores of a replica.")]
+Gpus = Annotated[float, typer.Option(min=0, help="With --ray: GPUs of a replica.")]
+BlockSize = Annotated[int, typer.Option(min=1, help="With --ray: pairs in a shard of OUT.")]
 
 V = TypeVar("V", bound=Value)
 
@@ -73,6 +80,14 @@ def check_model(model: str, *, offline: bool) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def check_ray(address: str | None, out: Path | None, others: Sequence[str]) -> None:
+    """Refuse what --ray cannot keep: it needs a folder to write to, and its judges share neither store nor budget."""
+    if address and out is None:
+        raise ConfigError("--ray needs --out: a folder that gets a file of judgments for each block of pairs")
+    if address and others:
+        raise ConfigError(f"{others[0]} does not go with --ray")
+
+
 def sampling(max_tokens: int | None, temperature: float | None) -> dict[str, Any]:
     """The fields that were given; the prompt's own hold for the rest."""
     given = {"max_tokens": max_tokens, "temperature": temperature}
@@ -95,7 +110,8 @@ def check_lines(file: Path, rows: int, bad: Sequence[DataError], skip_bad: bool)
 
 def file_digest(file: Path) -> str:
     """The SHA-256 of what a file holds."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def text(option: str, value: str) -> str:
@@ -122,18 +138,24 @@ def mapping(fields: list[str], row: type[Value]) -> dict[str, str]:
 
 
 class Output(Generic[V]):
-    """Where results go: into OUT.part, which becomes OUT when all are there, and in some form to the screen."""
+    """Where results go: into OUT.part, which becomes OUT when all are there, and in some form to the screen.
 
-    def __init__(self, out: Path | None, form: Callable[[V], str] | None) -> None:
+    `start` opens what writes OUT.part.
+    """
+
+    def __init__(
+        self, out: Path | None, form: Callable[[V], str] | None, start: Callable[[Path], Writer] = JsonLines
+    ) -> None:
         self._out = out
         self._part = out and Path(f"{out}.part")
         self._form = form
+        self._start = start
 
     def __enter__(self) -> "Output[V]":
         if self._part:
             try:
                 self._part.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._part.open("w", encoding="utf-8")
+                self._file = self._start(self._part)
             except OSError as error:
                 raise ConfigError(f"--out {self._out}: cannot be written ({error.strerror or error})") from error
         return self
@@ -142,21 +164,28 @@ class Output(Generic[V]):
         """Print it, and add its line to OUT.part."""
         if self._form:
             print(self._form(result), flush=True)
-        if self._part is None:
+        if self._part is not None:
+            with self._explained():
+                self._file.write(result)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._part is None or self._out is None:
             return
+        if error is None:
+            with self._explained():
+                self._file.close()
+                os.replace(self._part, self._out)
+        else:
+            with suppress(OSError):  # the first error is the one to show
+                self._file.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            self._file.write(result.model_dump_json() + "\n")
-            self._file.flush()
+            yield
         except OSError as error:
             why = f"{self._part}: {error.strerror or error}"
             raise RMR1Error(f"{why}; with a store, the same command goes on where this one ended") from error
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self._part and self._out:
-            with suppress(OSError):  # a full disk was reported by write
-                self._file.close()
-            if error is None:
-                os.replace(self._part, self._out)
 
 
 def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, Any]:

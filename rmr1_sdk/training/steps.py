@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from rmr1_sdk.errors import ConfigError, DataError
-from rmr1_sdk.pairs import json_object, validated
+from rmr1_sdk.files import json_object
+from rmr1_sdk.pairs import validated
 from rmr1_sdk.prompts import Family
 from rmr1_sdk.types import Pair, Value
 

