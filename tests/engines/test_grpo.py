@@ -192,7 +192,7 @@ def test_after_kill_9_the_command_goes_on_and_ends_with_the_same_files(folder: P
     options = {
         "--model": folder / "model", "--held-out": folder / "held_out.jsonl", "--out": folder / "killed",
         "--group": 4, "--rollout-size": 8, "--batch-size": 4, "--micro-batch-size": 16, "--max-completion-tokens": 4,
-        "--learning-rate": 1e-4, "--every": 1, "--seed": 1,
+        "--learning-rate": 1e-4, "--collapse-margin": 1, "--every": 1, "--seed": 1,
     }  # fmt: skip
     flags = [word for option in options.items() for word in option]
     again = run([*rmr1, "train", "grpo", folder / "pool.jsonl", *flags])
