@@ -102,6 +102,7 @@ def main(count: int = 200_000) -> None:
                 f"{what:<8} {ended.seconds:6.1f} s, {asked.stat().st_size} requests, "
                 f"at most {ended.megabytes:.0f} MB, exit code {ended.code}"
             )
+            assert ended.megabytes < 400
         assert ended.code == 0
         assert list(ids(out)) == [f"pair {n}" for n in range(count)]
         print(f"{count} judgments, each pair once and in order, {out.stat().st_size / 1e6:.0f} MB of Parquet")

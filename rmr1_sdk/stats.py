@@ -156,7 +156,7 @@ def reliability(probabilities: Sequence[float], outcomes: Sequence[bool], bins: 
     done = 0
     for _, alike in groupby(ordered, key=lambda item: item[0]):
         held += alike
-        if (done + len(held)) * bins >= len(ordered) * (len(made) + 1):
+        if (done + len(held)) * bins >= len(ordered) * (done * bins // len(ordered) + 1):
             done += len(held)
             made.append(Bin(len(held), sum(p for p, _ in held) / len(held), sum(hit for _, hit in held) / len(held)))
             held = []

@@ -9,6 +9,7 @@ import pytest
 
 from rmr1_sdk import ConfigError, DataError
 from rmr1_sdk.benchmarks import Benchmark, load, read_results
+from rmr1_sdk.judgments import open_judgments
 from tests.published import decided, says, write
 
 
@@ -131,7 +132,7 @@ def test_rewards_of_chosen_and_rejected_answers(tmp_path: Path, form: str) -> No
         {"id": int(number), "subset": subset, "scores_chosen": 2.0, "scores_rejected": n - 3.0}
         for n, (subset, number) in enumerate(names)
     ]
-    columns = {name: [row[name] for row in rows] for name in rows[0]} | {"model": "skywork"}
+    columns = {name: [row[name] for row in rows] for name in rows[0]} | {"model": "skywork", "results": [1] * len(rows)}
     path = written(
         tmp_path, rows if form == "rows" else columns, "reward.json" if form == "columns" else "reward.jsonl"
     )
@@ -190,7 +191,7 @@ def test_decisions_of_judgebench(tmp_path: Path) -> None:
         ({"id": 9, "winner": "A"}, "row 1: pair '9' is none of ifbench's here"),
         ({"winner": "A"}, "row 1: no id: one of pair_id, id, pair_uid, bon_uid says which pair it is of"),
         ({"id": 1, "winner": "C"}, "row 1: field winner: Input should be 'A', 'B' or 'tie'"),
-        ({"id": 1, "rating": 3}, "row 1: none of judgments, answers, results, score_a, score_chosen, scores_chosen, w"),
+        ({"id": 1, "rating": 3}, "row 1: none of judgments, answers, score_a, score_chosen, scores_chosen, results, w"),
         ({"id": 1, "score_chosen": [1], "score_rejected": 0}, "row 1: one of the scores is a number and the other a"),
         ({"id": 1, "score_a": 1}, "row 1: field score_b: Field required"),
         ({"id": 1, "results": 1}, "row 1: field swap = False: Field required"),
@@ -217,3 +218,15 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"judgments\.jsonl: no such file"):
         read_results(benchmark, tmp_path)
     assert benchmark.score([decided(pair, pair.label) for pair in benchmark.pairs()]).figures[0].value == 1
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_judgments_of_every_format_are_read_whole(tmp_path: Path, suffix: str) -> None:
+    benchmark = tiny("ifbench", tmp_path)
+    said = [says(pair, None if n == 2 else True, p=0.8) for n, pair in enumerate(benchmark.pairs())]
+    path = tmp_path / f"judgments{suffix}"
+    writer = open_judgments(path, suffix)
+    for judgment in said:
+        writer.write(judgment)
+    writer.close()
+    assert read_results(benchmark, path) == said

@@ -387,6 +387,7 @@ def test_autoj_wants_both_orders_to_agree(tmp_path: Path) -> None:
     scores = benchmark.score([says(a, True, True), says(b, True, False), says(tie, True, False)])
     assert scores.figures[0].value == pytest.approx(1 / 3)
     assert scores.figure("where the label is a side").value == 0.5
+    assert benchmark.score([says(a, True, None), says(b, None, True)]).figures[0].value == 0  # one of two was read
     assert (
         benchmark.score([says(b, True), decided(tie, "tie")]).figures[0].value == 1.0
     )  # one order alone; said outright
@@ -440,6 +441,8 @@ def test_a_list_is_right_where_the_best_beats_every_loser(tmp_path: Path) -> Non
     assert scored(True, True, False) == (0.5, 2)
     assert scored(False, None, True) == (0.0, 1)  # not decided: the unread duel may be won
     assert scored(True, None, False) == (0.5, 2)  # lost, whatever the unread duel holds
+    part = benchmark.score([says(one[0], True), says(two[0], True)]).figure(name)
+    assert (part.value, part.covered) == (0.5, 1), "a list of which a duel was not judged is not won"
 
 
 def test_llmbar_and_judgebench_have_their_groups(tmp_path: Path) -> None:

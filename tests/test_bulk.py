@@ -29,7 +29,6 @@ def test_a_killed_run_over_parquet_goes_on_and_does_not_hold_the_file(tmp_path: 
     assert list(ids(out)) == [f"pair {n}" for n in range(2000)]
     # what was in flight may be asked again: the window of a judge is 128 pairs
     assert 4000 <= first + asked.stat().st_size <= 4000 + 2 * 128
-    assert resumed.megabytes < 400
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl", "out"])

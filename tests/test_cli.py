@@ -362,3 +362,14 @@ def test_prompts_are_listed_and_shown(run: Run) -> None:
     shown = run("prompts", "show", "cor").stdout
     assert "--- system ---" in shown
     assert "{answer A}" in shown
+
+
+def test_what_is_read_is_not_written_over(run: Run, tmp_path: Path) -> None:
+    path = pairs_file(tmp_path, {"question": "q", "a": "a", "b": "b"})
+    before = path.read_bytes()
+    said = run("judge", "--model", "fake:tests.replies:decided", path, "--out", path)
+    assert said.returncode == 2
+    assert "is the file that is read" in said.stderr
+    assert path.read_bytes() == before
+    said = run("judge", "--model", "fake:tests.replies:decided", path, "--out", tmp_path)
+    assert (said.returncode, "is a folder" in said.stderr) == (2, True)

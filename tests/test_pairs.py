@@ -213,3 +213,12 @@ def test_a_checked_file_is_read_anew_and_may_not_change(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(DataError, match="the file changed while it was judged"):
         list(found)
+
+
+def test_half_a_character_is_a_bad_line(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"question": "q", "a": "cut \\ud83d", "b": "b"}\n{"question": "q", "a": "a", "b": "b"}\n')
+    rows, [bad] = read_pairs(path)
+    assert len(rows) == 1
+    assert "pairs.jsonl:1: field a" in str(bad)
+    assert "half a character at 4" in str(bad)

@@ -189,9 +189,7 @@ def test_a_reward_model_stands_beside_a_judge(tmp_path: Path) -> None:
     report = make_report(read_runs([run, rewards]))
     assert [run.name for run in report.runs] == ["m", "rewards"]
     assert report.runs[1].outcomes.right == 16
-    assert report.runs[1].missing == (
-        "There is no run.json of these judgments: how they were asked for is not known.",
-    )
+    assert report.runs[1].missing == ("There is no run.json of these judgments: how they were asked for is not known.",)
 
 
 # --- what it holds ----------------------------------------------------------------------------------

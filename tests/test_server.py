@@ -38,7 +38,7 @@ from rmr1_sdk import (
     Section,
     StoreError,
 )
-from rmr1_sdk.server import Limits, events, listen
+from rmr1_sdk.server import Limits, create_app, events, listen
 from tests.conftest import heed_ctrl_c
 from tests.replies import by_xs, by_xs_or_mute, decided, mute
 from tests.serving import Serving, read_events, serving
@@ -486,6 +486,8 @@ def test_health_follows_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         assert engine.asked == 0
         server.post("/v1/compare", PAIR)
         assert [server.client.get("/health").status_code for _ in range(3)] == [503] * 3
+        server.post("/v1/compare", PAIR | {"b": PAIR["a"]})  # a tie that no engine is asked about
+        assert server.client.get("/health").status_code == 503
         assert server.client.get("/health").json()["status"] == "failing"
         asked = engine.asked
         broken = False
@@ -714,6 +716,7 @@ def test_the_command_says_where_it_is_and_who_may_come(rmr1: list[str], tmp_path
         assert httpx2.get(f"http://localhost:{port}/health").status_code == 200
         elsewhere = httpx2.get(f"{server.url}/health", headers={"Host": f"rebound.example:{port}"})
         assert (elsewhere.status_code, elsewhere.json()["error"]["type"]) == (421, "other_host")
+        assert httpx2.get(f"{server.url}/health", headers={"Host": "["}).status_code == 421
 
 
 @pytest.mark.parametrize(
@@ -740,3 +743,9 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delitem(sys.modules, "rmr1_sdk.server.serving")
     with pytest.raises(MissingExtraError, match=r'pip install "rmr1_sdk\[server\]"'):
         _ = server.run
+
+
+@pytest.mark.parametrize("keys", ["secret", [""], [" key"], ["k\u00e9y"]])
+def test_keys_that_would_open_nothing_or_everything_are_refused(keys: Any) -> None:
+    with pytest.raises(ConfigError, match="key"):
+        create_app(Judge(FakeBackend(by_xs)), keys=keys)

@@ -184,3 +184,8 @@ def test_a_judge_that_knows_what_it_does_not_know_gains_by_abstaining() -> None:
         (1.0, 0.75),
     ]
     assert risk_coverage([], []) == []
+
+
+def test_bins_after_a_tie_are_of_equal_mass_again() -> None:
+    probabilities = [0.5] * 50 + [0.51 + n / 200 for n in range(50)]
+    assert [row.n for row in reliability(probabilities, [True] * 100)] == [50, 10, 10, 10, 10, 10]

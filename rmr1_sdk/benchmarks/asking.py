@@ -40,6 +40,8 @@ def departures(record: Mapping[str, Any], protocol: Protocol) -> Iterator[str]:
     for name, value in wanted.items():
         if (was := json.dumps(asked[name])) != (should := json.dumps(value)):
             yield f"asked with {name} {was}, where the profile has {should}"
+    if not protocol.published_prompt and record.get("neutralise") is False:
+        yield "asked with tags in answers as they are, where the profile has them made harmless"
     if protocol.published_prompt and record.get("neutralise"):
         yield f"asked with prompt {record.get('prompt')!r}, where the profile has the published one as it is"
 

@@ -37,7 +37,7 @@ class Worth:
     Attributes:
         tie: a tie, where the label is a side.
         unreadable: no verdict; None counts it as a tie.
-        consistent_only: where both orders were read and differ, it is worth 0 whatever the label.
+        consistent_only: where both orders were asked and are not read the same, it is worth 0 whatever the label.
     """
 
     tie: float = 0.5
@@ -68,12 +68,13 @@ class Graded(NamedTuple):
 def grade(pair: Pair, judgment: Judgment, worth: Worth) -> Graded:
     """What a judgment is worth. Only what names the label is right."""
     covered = judgment.winner is not None
-    differs = worth.consistent_only and judgment.position_consistent is False
+    both = {verdict.shown for verdict in judgment.verdicts} == {"AB", "BA"}
+    differs = worth.consistent_only and both and judgment.position_consistent is not True
     right = covered and judgment.winner == pair.label and not differs
     if right:
         value = 1.0
     elif judgment.winner is None and worth.unreadable is not None:
-        value = worth.unreadable
+        value = worth.unreadable  # nothing was read in either order
     elif judgment.winner in ("tie", None) and not differs:
         value = 1.0 if pair.label == "tie" else worth.tie
     else:

@@ -220,10 +220,10 @@ def _judgment(pair: Pair, verdicts: Sequence[Verdict]) -> Judgment:
 FORMATS: dict[str, Callable[[Raw, _Pairs], Iterator[Judgment]]] = {
     "judgments": _decided,
     "answers": _logged,
-    "results": _swapped,
     "score_a": _rewards_of_sides,
     "score_chosen": _rewards_of_chosen,
     "scores_chosen": _rewards_of_chosen,
+    "results": _swapped,  # after the scores: RewardBench's files of scores have a column of this name too
     "winner": _own,
 }
 """The field that tells what a row holds, and what makes judgments of it."""

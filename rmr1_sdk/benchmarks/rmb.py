@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from rmr1_sdk.benchmarks.benchmark import Entry, Profile, Protocol
 from rmr1_sdk.benchmarks.figures import Graded, Item, Leaf, Mean, Node, Worth, cluster, leaf
@@ -61,7 +62,7 @@ def _pairs(rows: Iterable[Raw]) -> Iterator[Pair]:
         if subset not in COUNTS:
             raise raw.error(f"field category_path: {row.category_path!r} is in none of {', '.join(COUNTS)}")
         question = [Message.model_validate(turn.model_dump()) for turn in row.conversation_input]
-        about = {"subset": subset, "category": category}
+        about: dict[str, Any] = {"subset": subset, "category": category}
         if isinstance(row, _PairRow):
             name = f"{row.category_path}/{row.pair_uid}"
             on_b = next(sides[subset])
@@ -70,7 +71,16 @@ def _pairs(rows: Iterable[Raw]) -> Iterator[Pair]:
         name = f"{row.category_path}/{row.bon_uid}"
         for n, loser in enumerate(row.loser_list):
             on_b = next(sides[subset])
-            yield placed(question, row.bon_best.answer, loser.answer, on_b=on_b, id=f"{name}/{n}", unit=name, **about)
+            yield placed(
+                question,
+                row.bon_best.answer,
+                loser.answer,
+                on_b=on_b,
+                id=f"{name}/{n}",
+                unit=name,
+                **about,
+                duels=len(row.loser_list),
+            )
 
 
 def _nodes(graded: Sequence[Graded], profile: Profile) -> list[Node]:
@@ -90,13 +100,16 @@ def _leaf(subset: str, name: str, graded: Sequence[Graded]) -> Leaf:
 
 
 def _lists(name: str, graded: Iterable[Graded]) -> Leaf:
-    """Lists are right where the best answer beats every loser. A list with a lost duel is lost, whatever the others."""
+    """Lists are right where the best answer beats every loser. A list with a lost duel is lost, whatever the others.
+
+    A list without one, of which a duel was not judged or not read, was not read.
+    """
     lists: dict[str, list[Graded]] = {}
     for one in graded:
         lists.setdefault(one.pair.metadata["unit"], []).append(one)
     items = []
     for duels in lists.values():
-        right = all(one.right for one in duels)
+        right = len(duels) == duels[0].pair.metadata["duels"] and all(one.right for one in duels)
         decided = right or any(one.covered and not one.right for one in duels)
         items.append(Item(cluster(duels[0].pair), float(right), right, decided))
     return Leaf(name, tuple(items), stratum=name)

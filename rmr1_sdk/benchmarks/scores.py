@@ -215,9 +215,9 @@ def agreements(graded: Sequence[Graded], judge: str, estimator: Estimator) -> tu
     said = [one for one in graded if "annotators" in one.pair.metadata]
     if not said:
         return ()
-    names = list(said[0].pair.metadata["annotators"])
+    names = list(dict.fromkeys(name for one in said for name in one.pair.metadata["annotators"]))
     labels: dict[str, list[Outcome | None]] = {
-        name: [one.pair.metadata["annotators"][name] for one in said] for name in names
+        name: [one.pair.metadata["annotators"].get(name) for one in said] for name in names
     }
     labels["majority"] = [one.pair.label for one in said]
     labels[judge] = [one.judgment.winner for one in said]

@@ -49,6 +49,7 @@ class Summary:
     right: int = 0
     tokens: int = 0
     wall_s: float = 0.0
+    new: int | None = None  # pairs that were judged now; None is all of them
     skipped_lines: list[str] = field(default_factory=list)
 
     def add(self, pair: Pair, judgment: Judgment) -> None:
@@ -68,15 +69,15 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         accuracy = wilson(self.right, self.labelled)
-        return {name: value for name, value in vars(self).items() if name != "position_effects"} | {
+        return {name: value for name, value in vars(self).items() if name not in ("position_effects", "new")} | {
             "position_effect": self.position_effect,
             "unreadable": self.failures.total(),
-            "pairs_per_s": round(self.pairs / self.wall_s, 3) if self.wall_s else None,
+            "pairs_per_s": round(self.judged_now / self.wall_s, 3) if self.wall_s else None,
             "accuracy": accuracy and accuracy._asdict(),
         }
 
     def as_text(self) -> str:
-        rate = f"{self.pairs / self.wall_s:.2f} pairs/s" if self.wall_s else "-"
+        rate = f"{self.judged_now / self.wall_s:.2f} pairs/s" if self.wall_s else "-"
         effect = self.position_effect
         rows = [
             ("pairs", f"{self.pairs} ({self.identical} with identical answers, {self.empty} with an empty one)"),
@@ -89,6 +90,11 @@ class Summary:
             ("agrees with label", _share(self.right, self.labelled)),
         ]
         return runs.as_lines(rows, self.skipped_lines)
+
+    @property
+    def judged_now(self) -> int:
+        """The pairs that the time was spent on: those of shards that were there already are not among them."""
+        return self.pairs if self.new is None else self.new
 
     @property
     def position_effect(self) -> float | None:
@@ -197,8 +203,10 @@ def _judge(
 def _judge_in(pool: Pool, pairs: Pairs, shards: Shards, summary: Summary) -> dict[str, Any]:
     """Judge in a cluster and give the record of the run; the summary is of all shards, new and found."""
     # Ray tells of lost nodes on standard output, where a program reads our summary
+    found = shards.found(len(pairs))
     with redirect_stdout(sys.stderr), progress.fleet(len(pairs), pool.replicas) as fleet:
         run = judge_shards(replace(pool, tell=fleet.ready), pairs, shards, fleet.advance)
+    summary.new = len(pairs) - found
     for pair, judgment in shards.judged(pairs):
         summary.add(pair, judgment)
     return run

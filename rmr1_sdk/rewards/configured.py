@@ -2,9 +2,13 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
+from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.loop import PerProcess
 
 if TYPE_CHECKING:
@@ -49,4 +53,12 @@ def _make(model: str, base_url: str | None, options: dict[str, Any]) -> "Judge":
 
 
 def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) or hasattr(value, "keys") else list(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True)
+    if isinstance(value, PathLike):
+        return str(value)
+    if isinstance(value, Mapping) or hasattr(value, "keys"):
+        return dict(value)
+    if isinstance(value, Iterable):
+        return list(value)
+    raise ConfigError(f"a judge that is named takes options that JSON can hold, not {value!r}; or give a Judge")

@@ -24,7 +24,7 @@ from rmr1_sdk.ranking import Aggregate
 from rmr1_sdk.rewards.openrlhf import reward_samples
 from rmr1_sdk.server import problems
 from rmr1_sdk.server.events import Events, event
-from rmr1_sdk.server.gate import Gate, State
+from rmr1_sdk.server.gate import Gate, State, checked_keys
 from rmr1_sdk.server.limits import Limits
 from rmr1_sdk.server.metrics import Metrics
 from rmr1_sdk.server.problems import Problem
@@ -92,7 +92,7 @@ def create_app(
         Gate,
         state=state,
         metrics=metrics,
-        keys=keys,
+        keys=checked_keys(keys),
         hosts=hosts,
         known=[route.path for route in app.routes if hasattr(route, "path")],
         free=["/health", "/openapi.json", *page],

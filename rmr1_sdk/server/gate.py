@@ -20,7 +20,7 @@ from rmr1_sdk.server.limits import Limits
 from rmr1_sdk.server.metrics import Metrics
 from rmr1_sdk.server.problems import Problem
 
-__all__ = ["Gate", "State"]
+__all__ = ["Gate", "State", "checked_keys"]
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Gate:
         self._state = state
         self._metrics = metrics
         self._limits = state.limits
-        self._keys = [_digest(key) for key in _checked(keys)]
+        self._keys = [_digest(key) for key in keys]
         self._hosts = hosts
         self._known, self._free, self._always = known, free, always
 
@@ -243,7 +243,7 @@ def _brought(authorization: str) -> str:
         return ""
 
 
-def _checked(keys: Sequence[str]) -> Sequence[str]:
+def checked_keys(keys: Sequence[str]) -> Sequence[str]:
     """The keys, if a header can bring each of them. Raises ConfigError; says nothing of what a key is."""
     if isinstance(keys, str):
         raise ConfigError("keys is a list of keys, not a text")

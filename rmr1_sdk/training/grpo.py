@@ -84,7 +84,7 @@ class GrpoPlan(Value):
     epochs: float = Field(default=1, gt=0)
     max_prompt_tokens: int = Field(default=4096, ge=1)
     max_completion_tokens: int = Field(default=8192, ge=1)
-    collapse_margin: float = Field(default=0.1, gt=0, lt=1)
+    collapse_margin: float = Field(default=0.1, gt=0, le=1)
     lora_rank: int | None = Field(default=None, ge=1)
     gradient_checkpointing: bool = True
     every: int = Field(default=5, ge=1)
@@ -139,7 +139,7 @@ def collapse(judgments: Sequence[HeldOut], margin: float) -> str | None:
 
     Args:
         judgments: in the order of steps, the first before any.
-        margin: a share.
+        margin: a share; with 1 no run is stopped.
     """
     if len(judgments) < 3:
         return None

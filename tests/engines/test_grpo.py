@@ -1,6 +1,7 @@
 """The GRPO stage with the real trainer, on this CPU."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,12 +17,12 @@ from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import COR
 from rmr1_sdk.training import grpo as stage
 from rmr1_sdk.training.card import Share
-from rmr1_sdk.training.grpo import GrpoPlan, grpo
+from rmr1_sdk.training.grpo import GrpoPlan, GrpoResult, grpo
 from rmr1_sdk.training.held_out import HeldOut
 from rmr1_sdk.training.labelled import read_labelled
 from rmr1_sdk.types import Pair
 from tests.engines import judge_policy
-from tests.engines.judge_policy import pairs_file, plan, scripted, together, watched
+from tests.engines.judge_policy import pairs_file, plan, scripted, slow, together, watched
 from tests.engines.trl_policy import UNTESTED_VLLM, load
 
 pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
@@ -180,23 +181,31 @@ def test_the_best_on_held_out_pairs_is_left(folder: Path, monkeypatch: pytest.Mo
     assert {"canary", "held_out", "step"} == set(rows(out)[0])
 
 
-def test_after_kill_9_the_same_command_goes_on_and_ends_with_the_same_files(folder: Path) -> None:
-    held_out = folder / "held_out.jsonl"
-    whole = grpo(plan(folder, held_out=held_out), folder / "whole")
-    killed = run("killed", folder)
-    assert killed.returncode == -signal.SIGKILL
+def test_after_kill_9_the_command_goes_on_and_ends_with_the_same_files(folder: Path, rmr1: list[str]) -> None:
+    whole = grpo(slow(folder), folder / "whole")
+    assert (whole.steps, whole.stopped) == (8, None)
+    killed = run([sys.executable, "-m", "tests.engines.judge_policy", "killed", folder])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
     left = rows(folder / "killed")
     assert max(row["step"] for row in left) == 4
     with (folder / "killed" / "figures.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')  # as if it had been killed while it wrote
     (folder / "killed" / "checkpoints" / "checkpoint-6").mkdir()  # or while it saved
-    assert grpo(plan(folder, held_out=held_out), folder / "killed") == whole
+    options = {
+        "--model": folder / "model", "--held-out": folder / "held_out.jsonl", "--out": folder / "killed",
+        "--group": 4, "--rollout-size": 8, "--batch-size": 4, "--micro-batch-size": 16, "--max-completion-tokens": 4,
+        "--learning-rate": 1e-4, "--collapse-margin": 1, "--every": 1, "--seed": 1,
+    }  # fmt: skip
+    flags = [word for option in options.items() for word in option]
+    again = run([*rmr1, "train", "grpo", folder / "pool.jsonl", *flags])
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert GrpoResult.model_validate_json(again.stdout) == whole
     assert rows(folder / "killed")[: len(left)] == left
     one, other = (json.loads((folder / name / "step.json").read_text())["outputs"] for name in ("whole", "killed"))
     assert one == other
     assert {"figures.jsonl", "result.json", "checkpoint/model.safetensors", "checkpoint/rmr1.json"} <= set(one)
     before = {file: file.stat().st_mtime_ns for file in (folder / "whole").rglob("*")}
-    assert grpo(plan(folder, held_out=held_out), folder / "whole") == whole
+    assert grpo(slow(folder), folder / "whole") == whole
     assert {file: file.stat().st_mtime_ns for file in (folder / "whole").rglob("*")} == before
 
 
@@ -229,34 +238,33 @@ def test_a_run_that_was_over_is_not_gone_on_with(
     assert (result.stopped is not None) == collapses
 
 
-def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tests.engines.judge_policy", *map(str, arguments)]
-    return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=110)
+def run(command: list[Any]) -> "subprocess.CompletedProcess[str]":
+    """A process of its own, with as many threads as this one: figures depend on that."""
+    import torch
+
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    words = list(map(str, command))
+    root = Path(__file__).parents[2]
+    return subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, timeout=110)
 
 
 def test_two_processes_do_what_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same completions get the same rewards, advantages and gradients. Begun by torchrun, as in test_trl.py."""
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    ran = subprocess.run(
-        [sys.executable, *command, "-m", "tests.engines.judge_policy", "two", str(folder)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    both = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    ran = run([sys.executable, *both, "-m", "tests.engines.judge_policy", "two", folder])
     assert ran.returncode == 0, ran.stderr[-3000:]
     first, second = (json.loads((folder / f"seen-{rank}.json").read_text()) for rank in (0, 1))
     scripted(monkeypatch, *judge_policy.TURNS)
     seen = watched(monkeypatch)
     grpo(together(folder), folder / "one")
     assert len(seen) == len(first) == 8
-    for alone, of_first, of_second in zip(seen, first, second, strict=True):
-        assert alone["rewards"] == of_first["rewards"] == of_second["rewards"]  # gathered: each knows them all
-        assert of_first["advantages"] + of_second["advantages"] == pytest.approx(alone["advantages"], abs=1e-6)
+    for batch, of_first, of_second in zip(seen, first, second, strict=True):
+        assert batch["rewards"] == of_first["rewards"] == of_second["rewards"]  # gathered: each knows them all
+        assert of_first["advantages"] + of_second["advantages"] == pytest.approx(batch["advantages"], abs=1e-6)
     for name in ("grad_norm", "loss", "entropy", "held_out"):
-        both = [[row[name] for row in rows(folder / out) if name in row] for out in ("one", "two")]
-        assert both[0]
-        assert both[1] == (both[0] if name == "held_out" else pytest.approx(both[0], rel=1e-3, abs=1e-6)), name
+        alone, parted = ([row[name] for row in rows(folder / out) if name in row] for out in ("one", "two"))
+        assert alone
+        assert parted == (alone if name == "held_out" else pytest.approx(alone, rel=1e-3, abs=1e-6)), name
 
 
 def test_adapters_learn_and_long_prompts_are_left_out(folder: Path) -> None:

@@ -135,3 +135,18 @@ def test_bad_input_is_said_with_its_exit_code(
     assert said.returncode == code, said.stderr
     assert message in said.stderr
     assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--reward", "quotes"], "--reward quotes: write NAME=VALUE"),
+        (["--reward", "quotes=much"], "--reward: Input should be a valid number"),
+        (["--rule", "lenient"], "--rule: Input should be 'strict' or 'robust'"),
+        (["--batch-size", "100"], "error: rollout_size 1024 is no multiple of batch_size 100"),
+    ],
+)
+def test_grpo_refuses(run: Run, tmp_path: Path, options: list[str], says: str) -> None:
+    said = run("grpo", tmp_path / "pool.jsonl", "--model", "m", "--out", tmp_path / "out", *options)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert says in said.stderr
