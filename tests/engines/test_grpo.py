@@ -269,7 +269,7 @@ def test_two_processes_do_what_one_does(folder: Path, monkeypatch: pytest.Monkey
 
 def test_adapters_learn_and_long_prompts_are_left_out(folder: Path) -> None:
     lengths = [len(Speech(tokenizer(folder)).tokens(text)) for text in prompts_of(folder)]
-    longest = sorted(lengths)[-4]
+    longest = sorted(set(lengths))[-2]
     given = {"lora_rank": 2, "gradient_checkpointing": True, "max_prompt_tokens": longest, "rollout_size": 4}
     result = grpo(plan(folder, **given), folder / "adapters")
     assert result.too_long == sum(length > longest for length in lengths) > 0

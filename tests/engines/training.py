@@ -12,7 +12,7 @@ from rmr1_sdk.training.tiny_model import TinyModel, make
 from rmr1_sdk.types import Value
 
 EASY = tiny.Domain(kinds=("order",), links=(3, 4), hops=(1, 2))
-"""Who stands next, or next but one, in a row of four or five: what a small model learns within a minute."""
+"""Who stands next, or next but one, in a row of four or five."""
 SMALL = TinyModel(hidden=32, intermediate=64, layers=1, heads=2, context=512)
 
 
