@@ -460,14 +460,14 @@ class Judge:
         async with session.comparisons:
             work = self._work(session)  # its time begins now, not while it waits
             if isinstance(answered.rubric, Rubric):
-                grade = await drive(grading.grade(answered, answered.rubric), partial(self._round, work=work))
+                grade = Grade(rubric=answered.rubric)
             else:
                 topic = Topic(answered.question, answered.rubric, answered.reference)
                 grade = await self._written(topic, grading, work)
-                if grade.rubric:
-                    marked = await drive(grading.grade(answered, grade.rubric), partial(self._round, work=work))
-                    cost = {"usage": grade.usage + marked.usage, "latency_s": grade.latency_s + marked.latency_s}
-                    grade = marked.model_copy(update=cost)
+            if grade.rubric:
+                marked = await drive(grading.grade(answered, grade.rubric), partial(self._round, work=work))
+                cost = {"usage": grade.usage + marked.usage, "latency_s": grade.latency_s + marked.latency_s}
+                grade = marked.model_copy(update=cost)
         if grade.score is None and self._on_failure == "raise":
             raise GradingFailed(grade)
         return grade
