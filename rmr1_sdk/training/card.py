@@ -168,7 +168,7 @@ class Tally:
         )
 
 
-def share(successes: int, trials: int) -> Share | None:
+def share(successes: float, trials: int) -> Share | None:
     """A share with its interval; None without trials."""
     interval = wilson(successes, trials)
     return interval and Share(**interval._asdict(), of=trials)

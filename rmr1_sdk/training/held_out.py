@@ -5,8 +5,7 @@ from pathlib import Path
 
 from rmr1_sdk.errors import DataError
 from rmr1_sdk.pairs import read_pairs
-from rmr1_sdk.stats import wilson
-from rmr1_sdk.training.card import Share
+from rmr1_sdk.training.card import Share, share
 from rmr1_sdk.types import Judgment, Pair, Shown, Side, Value, Verdict
 
 __all__ = ["HeldOut", "picks", "read_held_out"]
@@ -45,9 +44,9 @@ class HeldOut(Value):
             accuracy=_share(sum(right) / 2, len(pairs)),
             both_right=_share(right.count(2), len(pairs)),
             readable=_share(len(named), readings),
-            first=_share(sum(shown[0] == pick for shown, pick in named), len(named)) if named else None,
-            consistent=_share(sum(alike), len(alike)) if alike else None,
-            quotes_found=_share(sum(quotes), len(quotes)) if quotes else None,
+            first=share(sum(shown[0] == pick for shown, pick in named), len(named)),
+            consistent=share(sum(alike), len(alike)),
+            quotes_found=share(sum(quotes), len(quotes)),
             cut=_share(sum(_is_cut(verdict) for each in judgments for verdict in each.verdicts), readings),
         )
 
@@ -72,9 +71,10 @@ def _quotes(judgment: Judgment) -> list[bool]:
 
 
 def _share(successes: float, trials: int) -> Share:
-    interval = wilson(successes, trials)
-    assert interval
-    return Share(**interval._asdict(), of=trials)
+    """A share of something that is there."""
+    found = share(successes, trials)
+    assert found
+    return found
 
 
 def read_held_out(path: Path) -> list[Pair]:
