@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import IO, Any, cast
 
 from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
 
-__all__ = ["Rows", "hub_rows", "json_object", "kind_of", "read_rows"]
+__all__ = ["Rows", "file_digest", "hub_rows", "json_object", "kind_of", "read_rows"]
 
 _ROWS = 256  # of Parquet, that are made into Python's values at once
 _BUFFER = 1 << 20  # bytes of a column of Parquet that are read at once, however large its row group is
@@ -44,6 +45,15 @@ def read_rows(path: Path, *, default: str | None = None) -> Rows:
             yield from _READERS[kind](path, cast(IO[bytes], file))
     except (OSError, EOFError, zlib.error) as error:  # a gzip file that was cut off, or damaged
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of what a file holds. Raises ConfigError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
 
 
 def json_object(line: bytes) -> dict[str, Any]:

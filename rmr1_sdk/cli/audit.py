@@ -11,6 +11,7 @@ from rmr1_sdk.benchmarks.audit import SECTIONS, Audit
 from rmr1_sdk.benchmarks.audit import audit as audit_judge
 from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError, RMR1Error
+from rmr1_sdk.files import file_digest
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.pairs import read_pairs
 from rmr1_sdk.types import Pair
@@ -79,7 +80,7 @@ def _pairs(data: Path | None, fields: list[str], skip_bad: bool) -> tuple[list[P
         return None, [], None
     rows, bad = read_pairs(data, fields=runs.mapping(fields, Pair))
     runs.check_lines(data, len(rows), bad, skip_bad)
-    return rows, [str(error) for error in bad], runs.file_digest(data)
+    return rows, [str(error) for error in bad], file_digest(data)
 
 
 def _make(out: Path) -> None:

@@ -16,6 +16,7 @@ from rmr1_sdk import progress
 from rmr1_sdk.bulk import Pairs, Pool, Shards, judge_shards
 from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError, RMR1Error
+from rmr1_sdk.files import file_digest
 from rmr1_sdk.judge import Judge, Orders
 from rmr1_sdk.judgments import open_judgments
 from rmr1_sdk.pairs import scan_pairs
@@ -230,7 +231,7 @@ def _pairs(
         raise ConfigError("give a file of pairs or --question, --a and --b, not both")
     pairs = scan_pairs(file, fields=runs.mapping(fields, Pair), limit=limit)
     runs.check_lines(file, pairs.rows, pairs.bad, skip_bad)
-    return pairs, Summary(skipped_lines=[str(error) for error in pairs.bad]), runs.file_digest(file)
+    return pairs, Summary(skipped_lines=[str(error) for error in pairs.bad]), file_digest(file)
 
 
 def _form(explain: bool, out: Path | None, pairs: int) -> Callable[[Judgment], str] | None:

@@ -15,6 +15,7 @@ import typer
 
 from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError, RMR1Error
+from rmr1_sdk.files import file_digest
 from rmr1_sdk.judge import Judge, Orders
 from rmr1_sdk.pairs import AnswerList, read_lists
 from rmr1_sdk.progress import bar
@@ -147,7 +148,7 @@ def _lists(
     runs.check_lines(file, len(lists), bad, skip_bad)
     if not anchored:
         lists = [each.model_copy(update={"anchor": None}) for each in lists]
-    return lists, Summary(skipped_lines=[str(error) for error in bad]), runs.file_digest(file)
+    return lists, Summary(skipped_lines=[str(error) for error in bad]), file_digest(file)
 
 
 def _rank_lists(

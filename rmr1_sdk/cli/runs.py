@@ -1,6 +1,5 @@
 """What the commands that run a judge share: options, where results go, and the record of a run."""
 
-import hashlib
 import json
 import os
 import platform
@@ -25,7 +24,6 @@ __all__ = [
     "check_model",
     "check_out",
     "check_ray",
-    "file_digest",
     "mapping",
     "record",
     "sampling",
@@ -119,12 +117,6 @@ def check_lines(file: Path, rows: int, bad: Sequence[DataError], skip_bad: bool)
         raise DataError(f"{bad[0]}{more}; nothing was judged. --skip-bad leaves bad lines out and lists them")
     if not rows:
         raise DataError("nothing to judge in this file", path=file)
-
-
-def file_digest(file: Path) -> str:
-    """The SHA-256 of what a file holds."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def text(option: str, value: str) -> str:

@@ -1,6 +1,5 @@
 """What lies on disk between the stages: folders that say what made them, and rows of traces."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from rmr1_sdk.errors import ConfigError, DataError
-from rmr1_sdk.files import json_object
+from rmr1_sdk.files import file_digest, json_object
 from rmr1_sdk.pairs import validated
 from rmr1_sdk.prompts import Family
 from rmr1_sdk.types import Pair, Value
 
-__all__ = ["Step", "Trace", "file_digest", "read_traces"]
+__all__ = ["Step", "Trace", "read_traces"]
 
 
 class Trace(Value):
@@ -47,15 +46,6 @@ def read_traces(path: Path) -> list[Trace]:
         except ValueError as error:
             raise DataError(str(error), path=path, line=number) from error
     return traces
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of what a file holds. Raises ConfigError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
 
 
 class Step:

@@ -9,9 +9,8 @@ from pydantic import ValidationError
 from rmr1_sdk.backends import Backend, connect
 from rmr1_sdk.backends.fake import FakeBackend
 from rmr1_sdk.errors import BackendError, DataError
-from rmr1_sdk.files import read_rows
+from rmr1_sdk.files import file_digest, read_rows
 from rmr1_sdk.seeds import digest
-from rmr1_sdk.training.steps import file_digest
 from rmr1_sdk.training.tiny import Teacher
 from rmr1_sdk.types import Completion, Request
 
