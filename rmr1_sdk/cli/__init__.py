@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from rmr1_sdk.cli import audit, bench, judge, machine, prompts, rank, report, serve, store, train
+from rmr1_sdk.cli import audit, bench, judge, machine, prompts, rank, recipes, report, serve, store, train
 from rmr1_sdk.errors import ConfigError, RMR1Error
 
 __all__ = ["app", "main"]
@@ -29,6 +29,7 @@ app.command("models")(machine.models)
 app.command("doctor")(machine.doctor)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(store.app, name="store")
+train.app.command("run")(recipes.run)
 app.add_typer(train.app, name="train")
 
 

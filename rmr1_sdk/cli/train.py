@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from rmr1_sdk import prompts
 from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError, DataError
-from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.progress import bar
 from rmr1_sdk.training import distill as stage
 from rmr1_sdk.training import teachers
@@ -31,7 +30,7 @@ from rmr1_sdk.training.splits import check_parts, parse_parts
 from rmr1_sdk.training.steps import read_traces
 from rmr1_sdk.types import Value
 
-__all__ = ["app"]
+__all__ = ["app", "quieten"]
 
 app = typer.Typer(help="From preference data to a judge, in stages.", no_args_is_help=True)
 
@@ -105,31 +104,26 @@ def distill(
     dry_run: DryRun = False,
 ) -> None:
     """Let teachers write the traces that a judge learns from, and keep those without a fault."""
-    sampling = runs.sampling(max_tokens, temperature)
-    needed = stage.estimate(pairs, prompt=prompt, sampling=sampling)
+    plan = _plan(
+        teachers.DistillPlan,
+        {
+            "pairs": pairs,
+            "teacher": teacher,
+            "second": second,
+            "prompt": prompt,
+            "sampling": runs.sampling(max_tokens, temperature),
+            "max_tokens_total": max_tokens_total,
+            "max_concurrency": max_concurrency,
+            "seed": seed,
+        },
+    )
+    needed = stage.estimate(pairs, prompt=prompt, sampling=plan.sampling)
     if dry_run:
         print(needed.model_dump_json(indent=2))
         return
     print(_told(needed, with_second=second is not None), file=sys.stderr)
-    first, other = teachers.teacher(teacher), teachers.teacher(second) if second else None
-    try:
-        with _bar(needed.pairs, "pairs", "asking") as advance:
-            report = stage.distill(
-                pairs,
-                out,
-                first,
-                other,
-                prompt=prompt,
-                sampling=sampling,
-                max_tokens_total=max_tokens_total,
-                max_concurrency=max_concurrency,
-                seed=seed,
-                advance=advance,
-            )
-    finally:
-        for engine in (first, other):
-            if engine is not None:
-                wait(submit(engine.aclose()))
+    with _bar(needed.pairs, "pairs", "asking") as advance:
+        report = teachers.teach(plan, out, advance=advance)
     print(_as_lines(report) if sys.stdout.isatty() else report.model_dump_json())
 
 
@@ -167,7 +161,7 @@ def sft(
 ) -> None:
     """Let a model learn to write the judgments in traces, and judge held-out pairs while it does."""
     given = {name: value for name, value in locals().items() if name != "out" and value is not None}
-    _quieten()
+    quieten()
     result = sft_stage(_plan(SftPlan, given), out)
     rows = [
         ("traces", f"{result.traces:,} in {result.steps:,} steps, {result.too_long:,} too long"),
@@ -225,7 +219,7 @@ def grpo(
     """Let a judge try, and learn from whether it was right; stop if it collapses, and keep the best."""
     given = {name: value for name, value in locals().items() if name != "out" and value is not None}
     given |= {"reward": _named("--reward", reward), "trl": _named("--trl", trl)}
-    _quieten()
+    quieten()
     result = grpo_stage(_plan(GrpoPlan, given), out)
     if result.stopped:
         print(f"stopped {result.stopped}", file=sys.stderr)
@@ -264,7 +258,7 @@ def export(
     data_card: Annotated[Path | None, typer.Option(help="What the judge learned from, as card.md of data.")] = None,
 ) -> None:
     """Merge adapters, write GGUF files, and measure whether they judge as the checkpoint does."""
-    _quieten()
+    quieten()
     given = {"checkpoint": checkpoint, "held_out": held_out, "data_card": data_card}
     result = export_stage(_plan(ExportPlan, given | ({"precisions": tuple(precision)} if precision else {})), out)
     rows = [("checkpoint", str(result.checkpoint or ""))]
@@ -274,7 +268,7 @@ def export(
     print(runs.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """No bars of others where nobody watches. They look at this when they are first imported."""
     if not sys.stderr.isatty():
         os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")

@@ -19,7 +19,7 @@ from rmr1_sdk.training.parity import judged, parity
 from rmr1_sdk.training.steps import Step
 from rmr1_sdk.types import Value
 
-__all__ = ["ExportPlan", "export"]
+__all__ = ["ExportPlan", "export", "merge"]
 
 
 class ExportPlan(Value):
@@ -54,38 +54,60 @@ def export(plan: ExportPlan, out: Path) -> Exported:
         )
     prompts.get(prompt)
     inputs = [path for path in (plan.held_out, plan.data_card) if path]
-    made = {file for pattern in (*_BELONGING, *_ADAPTERS) for file in plan.checkpoint.glob(pattern)}
     settings = {**plan.model_dump(mode="json"), "base_digest": _base_digest(plan.checkpoint)}
-    step = Step("export", out, settings, [*inputs, *sorted(made)])
+    step = Step("export", out, settings, [*inputs, *_made(plan.checkpoint)])
     if not step.is_done():
         step.begin()
-        _write_checkpoint(plan, out / "checkpoint")
+        _write_checkpoint(plan.checkpoint, out / "checkpoint", plan.data_card)
         files = _write_files(plan, out, prompt)
         result = _measured(plan, out, prompt, files)
         step.write("result.json", result.model_dump_json(indent=2) + "\n")
         step.write("README.md", model_card(result, plan.checkpoint, plan.held_out, plan.data_card))
         step.keep(*(file.name for file in files))
-        step.keep(*(f"checkpoint/{file.name}" for file in sorted((out / "checkpoint").iterdir())))
+        _keep_checkpoint(step)
         step.finish()
         for left in out.glob("judgments.db*"):
             left.unlink()
     return Exported.model_validate_json((out / "result.json").read_text(encoding="utf-8"))
 
 
-def _write_checkpoint(plan: ExportPlan, folder: Path) -> None:
+def merge(checkpoint: Path, out: Path) -> None:
+    """Write `out/checkpoint`: that checkpoint, adapters merged into their model, for a stage that goes on from it.
+
+    A folder that holds the same already is left alone. Raises ConfigError where a file cannot be read.
+    """
+    settings = {"checkpoint": str(checkpoint), "base_digest": _base_digest(checkpoint)}
+    step = Step("merge", out, settings, _made(checkpoint))
+    if not step.is_done():
+        step.begin()
+        _write_checkpoint(checkpoint, out / "checkpoint")
+        _keep_checkpoint(step)
+        step.finish()
+
+
+def _made(checkpoint: Path) -> list[Path]:
+    """The files of a checkpoint that count."""
+    return sorted({file for pattern in (*_BELONGING, *_ADAPTERS) for file in checkpoint.glob(pattern)})
+
+
+def _keep_checkpoint(step: Step) -> None:
+    step.keep(*(f"checkpoint/{file.name}" for file in sorted((step.out / "checkpoint").iterdir())))
+
+
+def _write_checkpoint(checkpoint: Path, folder: Path, data_card: Path | None = None) -> None:
     if folder.exists():
         return
     part = folder.with_name("checkpoint.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    if (plan.checkpoint / "adapter_config.json").exists():
-        _merge(plan.checkpoint, part)
+    if (checkpoint / "adapter_config.json").exists():
+        _merge(checkpoint, part)
     for pattern in _BELONGING:
-        for file in plan.checkpoint.glob(pattern):
+        for file in checkpoint.glob(pattern):
             if not (part / file.name).exists():
                 shutil.copy2(file, part)
-    if plan.data_card:
-        shutil.copy2(plan.data_card, part / f"data_card{plan.data_card.suffix}")
+    if data_card:
+        shutil.copy2(data_card, part / f"data_card{data_card.suffix}")
     part.rename(folder)
 
 

@@ -1,20 +1,23 @@
 """Engines that teach where no API can be reached."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from rmr1_sdk.backends import Backend, connect
 from rmr1_sdk.backends.fake import FakeBackend
 from rmr1_sdk.errors import BackendError, DataError
 from rmr1_sdk.files import file_digest, read_rows
+from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.seeds import digest
+from rmr1_sdk.training.distill import DistillReport, distill
 from rmr1_sdk.training.tiny import Teacher
-from rmr1_sdk.types import Completion, Request
+from rmr1_sdk.types import Completion, Request, Value
 
-__all__ = ["Replay", "teacher"]
+__all__ = ["DistillPlan", "Replay", "teach", "teacher"]
 
 
 class Replay(FakeBackend):
@@ -57,3 +60,39 @@ def teacher(spec: str) -> Backend:
     if spec.startswith("replay:"):
         return Replay(Path(spec.removeprefix("replay:")))
     return connect(spec)
+
+
+class DistillPlan(Value):
+    """Who writes which traces; `distill`, with its teachers by name.
+
+    Args:
+        pairs: a file of pairs with a label.
+        teacher: the first one, as `teacher` takes it.
+        second: the one who is told the answer; None asks nobody again.
+        prompt: what both are asked with.
+        sampling: fields given here replace the prompt's own.
+        max_tokens_total: what both may read and write together.
+        max_concurrency: requests in flight; None is what suits the engine.
+        seed: all randomness follows from it.
+    """
+
+    pairs: Path
+    teacher: str
+    second: str | None = None
+    prompt: str = "cor"
+    sampling: dict[str, Any] = {}  # noqa: RUF012  # pydantic copies it
+    max_tokens_total: int | None = Field(default=None, ge=1)
+    max_concurrency: int | None = Field(default=None, ge=1)
+    seed: int = 0
+
+
+def teach(plan: DistillPlan, out: Path, *, advance: Callable[[], None] = lambda: None) -> DistillReport:
+    """Connect the teachers, let them write as `distill` does, and close them. Raises what both raise."""
+    engines = [teacher(spec) for spec in (plan.teacher, plan.second) if spec is not None]
+    try:
+        return distill(
+            plan.pairs, out, *engines, advance=advance, **plan.model_dump(exclude={"pairs", "teacher", "second"})
+        )
+    finally:
+        for engine in engines:
+            wait(submit(engine.aclose()))

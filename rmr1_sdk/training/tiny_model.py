@@ -14,9 +14,12 @@ from rmr1_sdk.errors import ConfigError, MissingExtraError
 from rmr1_sdk.training.steps import Trace
 from rmr1_sdk.types import Value
 
-__all__ = ["TinyModel", "make", "make_tokenizer"]
+__all__ = ["LARGEST_VOCABULARY", "TinyModel", "make", "make_tokenizer"]
 
 _SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>")
+_WORDS = 1024
+LARGEST_VOCABULARY = len(_SPECIAL) + 256 + _WORDS
+"""Tokens that its tokenizer may have: those of turns, all bytes, and what is found in the texts."""
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{% if message.role != 'system' %}"
     "<|{{ message.role }}|>{{ message.content }}{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}"
@@ -136,7 +139,7 @@ def _words(texts: Iterable[str]) -> list[str]:
     marks = r"\d.,:;?!%*+=()\n\-\[\]<>"
     pattern = rf"</?\w+>|\[(?:The|Client)[^\]\n]*\]|\[\[|\]\]|[{marks}]|▁?[^▁{marks}]+|▁"
     learner.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
-    trainer = trainers.BpeTrainer(vocab_size=1024, min_frequency=2, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=_WORDS, min_frequency=2, show_progress=False)
     learner.train_from_iterator(chain([first], texts), trainer)
     vocabulary = learner.get_vocab()
     return sorted(vocabulary, key=lambda piece: vocabulary[piece])

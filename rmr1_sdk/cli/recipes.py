@@ -1,0 +1,123 @@
+"""`rmr1 train run`: all stages of a recipe."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, cast
+
+import typer
+
+from rmr1_sdk.cli import runs
+from rmr1_sdk.cli.train import Out, quieten
+from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.training import recipe as recipes
+from rmr1_sdk.training.card import DataCard
+from rmr1_sdk.training.distill import DistillReport
+from rmr1_sdk.training.forecast import Forecast, StageForecast, forecast
+from rmr1_sdk.training.grpo import GrpoResult
+from rmr1_sdk.training.memory import Memory
+from rmr1_sdk.training.model_card import Exported
+from rmr1_sdk.training.recipe import STAGES, StageName, read_recipe
+from rmr1_sdk.training.sft import SftResult
+from rmr1_sdk.training.trainers import is_first_process
+from rmr1_sdk.types import Value
+
+__all__ = ["run"]
+
+
+def _complete(incomplete: str) -> list[str]:
+    return [name for name in recipes.shipped() if name.startswith(incomplete)]
+
+
+def run(
+    recipe: Annotated[
+        str, typer.Argument(help="A YAML file, or the name of a shipped recipe.", autocompletion=_complete)
+    ],
+    out: Out,
+    stage: Annotated[
+        list[str], typer.Option(help="Of the recipe's stages this one alone; may be given again [default: all].")
+    ] = [],  # noqa: B006  # typer copies it
+    seed: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, its steps and memory, and do nothing.")
+    ] = False,
+) -> None:
+    """Take preference data through all stages of a recipe; what is done is not done again."""
+    read = read_recipe(recipe, out, seed=seed)
+    if dry_run:
+        foreseen = forecast(read)
+        print(_as_text(foreseen) if sys.stdout.isatty() else foreseen.model_dump_json(indent=2))
+        return
+    for name in stage:
+        if name not in STAGES:
+            raise ConfigError(f"--stage {name}: there are {', '.join(STAGES)}")
+    quieten()
+    results = recipes.run(
+        read, cast(list[StageName], stage), tell=lambda text: print(text, file=sys.stderr), name=recipe
+    )
+    if is_first_process():
+        print(_told(results) if sys.stdout.isatty() else json.dumps(_as_json(results)))
+
+
+def _as_json(results: Mapping[StageName, Value | None]) -> dict[str, object]:
+    return {stage: result and result.model_dump(mode="json") for stage, result in results.items()}
+
+
+def _told(results: Mapping[StageName, Value | None]) -> str:
+    return runs.as_lines([(stage, _line(result)) for stage, result in results.items()], [])
+
+
+def _line(result: Value | None) -> str:
+    match result:
+        case DataCard():
+            return f"{result.kept:,} of {result.read:,} rows"
+        case DistillReport():
+            return f"{result.kept + result.corrected:,} traces of {result.pairs:,} pairs"
+        case SftResult():
+            return f"{result.traces:,} traces in {result.steps:,} steps; {result.after or 'nothing held out'}"
+        case GrpoResult():
+            best = f"the best after {result.best_step:,}: {result.best}" if result.best else "nothing held out"
+            return f"{result.pairs:,} pairs in {result.steps:,} steps; {best}"
+        case Exported():
+            return "\n".join(
+                [*([str(result.checkpoint)] if result.checkpoint else []), *(f.name for f in result.files)]
+            )
+    return "made"
+
+
+# --- a dry run -----------------------------------------------------------------------------------------
+
+_KINDS = ("weights", "copies", "gradients", "optimizer", "activations", "reference", "generation", "total")
+
+
+def _as_text(foreseen: Forecast) -> str:
+    import yaml
+
+    plan = yaml.safe_dump(foreseen.recipe.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    machine = foreseen.recipe.machine
+    memories = [(stage.stage, stage.memory) for stage in foreseen.stages if stage.memory]
+    whose = f"a GPU ({machine.memory_gib:g})" if machine.gpus else "the process"
+    parts = [
+        plan,
+        _table([("stage", "folder", "rows", "steps", ""), *(_row(stage) for stage in foreseen.stages)]),
+        f"memory of {whose}, GiB" if memories else "",
+        _table([("", *_KINDS), *((stage, *_gib(needed)) for stage, needed in memories)]) if memories else "",
+        *(f"note: {note}" for note in foreseen.notes),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _row(stage: StageForecast) -> tuple[str, ...]:
+    rows = "" if stage.rows is None else f"{'' if stage.is_counted else 'about '}{stage.rows:,}"
+    steps = "" if stage.steps is None else f"at most {stage.steps:,}"
+    return (stage.stage, str(stage.folder), rows, steps, "done" if stage.is_done else "")
+
+
+def _gib(needed: Memory) -> list[str]:
+    return [f"{getattr(needed, kind) / 2**30:.3g}" for kind in _KINDS]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, ""])
