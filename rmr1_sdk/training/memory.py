@@ -192,7 +192,10 @@ def memory(shape: Shape, machine: Machine, trained: Trained, generation: Generat
     """
     kept = _kept(shape, machine, trained)
     compute = 2 if machine.gpus else 4
-    activations = trained.tokens * _activations(shape, compute, checkpointing=trained.checkpointing)
+    # whole float32 weights that compute in bfloat16 leave float32 between the layers
+    is_mixed = machine.gpus > 0 and machine.sharding == "none" and trained.lora_rank is None
+    between = 4 if is_mixed else compute
+    activations = trained.tokens * _activations(shape, compute, between, checkpointing=trained.checkpointing)
     written, beside = 0, False
     if generation and generation.vllm_share is not None:
         written, beside = int(generation.vllm_share * machine.memory_gib * 2**30), True
@@ -231,18 +234,19 @@ def _kept(shape: Shape, machine: Machine, trained: Trained) -> dict[str, int]:
     }
 
 
-def _activations(shape: Shape, compute: int, *, checkpointing: bool) -> int:
-    """Bytes of a token.
+def _activations(shape: Shape, compute: int, between: int, *, checkpointing: bool) -> int:
+    """Bytes of a token, with so many for each number that is computed with, and that goes from layer to layer.
 
-    Of a layer are kept, in the precision that is computed in: the input of queries, keys and values; these; what
-    attention gives; the input of the feed-forward part; its gate before and after the activation, the other branch, and
-    their product. Of each norm, its input in that precision and in float32. Attention keeps no scores.
+    Of a layer are kept: of each norm, its input in float32 and what comes of it before its weight; the inputs of
+    queries, keys and values, and of both branches of the feed-forward part, which are one each, or one for each linear
+    layer where autocast has to cast them; queries, keys, values and what attention gives; the gate before and after its
+    activation, the other branch, and their product. Attention keeps no scores.
     """
-    norms = 2 * (compute + 4) * shape.hidden
-    attention = compute * (shape.hidden + 2 * shape.queries + 2 * shape.keys)
-    feed_forward = compute * (shape.hidden + 4 * shape.intermediate)
-    layer = norms + attention + feed_forward
-    return compute * shape.hidden * shape.layers + layer if checkpointing else layer * shape.layers
+    norms = 2 * (4 + between) * shape.hidden
+    inputs = compute * shape.hidden * (2 if between == compute else 5)
+    attention = compute * (2 * shape.queries + 2 * shape.keys)
+    layer = norms + inputs + attention + compute * 4 * shape.intermediate
+    return between * shape.hidden * shape.layers + layer if checkpointing else layer * shape.layers
 
 
 def _written(shape: Shape, machine: Machine, generation: Generation, compute: int) -> int:

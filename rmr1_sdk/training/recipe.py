@@ -1,9 +1,9 @@
 """A recipe: from preference data to a judge's files, all stages in one YAML file."""
 
 import gc
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,11 +22,13 @@ from rmr1_sdk.training.tiny_model import TinyModel
 from rmr1_sdk.training.trainers import processes
 from rmr1_sdk.types import Value
 
-__all__ = ["STAGES", "Learner", "Recipe", "StageName", "read_recipe", "run", "shipped"]
+__all__ = ["STAGES", "Learner", "Recipe", "StageName", "accelerate_config", "read_recipe", "run", "shipped"]
 
 StageName = Literal["data", "distill", "model", "sft", "merge", "grpo", "export"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 """In the order in which they run. A recipe has some of them."""
+_FOLDER = Path(__file__).parent / "recipes"
+_FLOAT = "tag:yaml.org,2002:float"
 _TOGETHER = ("sft", "grpo")
 """Those that several processes share."""
 
@@ -108,11 +110,12 @@ class Recipe(Value):
 
 def shipped() -> tuple[str, ...]:
     """The names of the recipes that come with this package."""
-    return tuple(sorted(path.name.removesuffix(".yaml") for path in _shipped() if path.name.endswith(".yaml")))
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
-def _shipped() -> Iterator[Path]:
-    return Path(str(files("rmr1_sdk.training") / "recipes")).iterdir()
+def accelerate_config(sharding: Literal["fsdp2", "zero3"]) -> Path:
+    """The shipped file for `accelerate launch --config_file`."""
+    return _FOLDER / "accelerate" / f"{sharding}.yaml"
 
 
 def read_recipe(name: str, out: Path, *, seed: int | None = None) -> Recipe:
@@ -147,10 +150,9 @@ def _path(name: str) -> Path:
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
-    found = next((each for each in _shipped() if each.name == f"{name}.yaml"), None)
-    if found is None:
+    if name not in shipped():
         raise ConfigError(f"there is no recipe {name!r}: name a YAML file, or one of {', '.join(shipped())}")
-    return found
+    return _FOLDER / f"{name}.yaml"
 
 
 def _parsed(path: Path, text: str) -> tuple[Any, dict[str, Any]]:
@@ -159,9 +161,13 @@ def _parsed(path: Path, text: str) -> tuple[Any, dict[str, Any]]:
         import yaml
     except ImportError as error:
         raise MissingExtraError("yaml", "train") from error
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is not read by mypy
+        """YAML 1.1 takes 1e-6 for text."""
+
+    Loader.add_implicit_resolver(_FLOAT, re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("+-0123456789"))
     try:
-        root = yaml.compose(text, yaml.SafeLoader)
-        given = yaml.safe_load(text)
+        root, given = yaml.compose(text, Loader), yaml.load(text, Loader)  # noqa: S506  # it is a safe one
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: {error.problem}") from error
