@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from rmr1_sdk import benchmarks
 from rmr1_sdk.benchmarks import BENCHMARKS, PROFILES, Benchmark, Profile, Scores
-from rmr1_sdk.benchmarks.rows import digest
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
+from rmr1_sdk.files import file_digest
 from rmr1_sdk.judgments import read_judgments
 from rmr1_sdk.pairs import read_pairs
 from rmr1_sdk.types import Judgment, Pair
@@ -140,7 +140,7 @@ def _pairs(record: Mapping[str, Any], data: str | Path | None) -> tuple[list[Pai
         if data is not None:
             raise
         return [], None, (f"The pairs are not at hand ({error}): {_NO_PAIRS}. --data names their file.",)
-    found = digest([place]) if name is None and place else benchmark and benchmark.data_sha256
+    found = file_digest(place) if name is None and place else benchmark and benchmark.data_sha256
     if found and record.get("data_sha256", found) != found:
         raise DataError(f"these are other pairs: SHA-256 {found}, not {record['data_sha256']}", path=place)
     if benchmark is None:
