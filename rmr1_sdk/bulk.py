@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from rmr1_sdk.errors import BackendError, ConfigError, DataError, MissingExtraError, RMR1Error
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.judgments import open_judgments, read_judgments
+from rmr1_sdk.judgments import SHARDS_RECORD, open_judgments, read_judgments, shard_name
 from rmr1_sdk.types import Judgment, Pair
 
 __all__ = ["Block", "Pairs", "Pool", "Shards", "judge_shards"]
@@ -50,7 +50,7 @@ class Block(NamedTuple):
 class Shards:
     """A folder with a file of judgments for every block of pairs, each there whole or not at all.
 
-    The folder's suffix says the format of the files: .parquet, .csv, or JSONL for any other. `_run.json` in it is
+    The folder's suffix says the format of the files: .parquet, .csv, or JSONL for any other. SHARDS_RECORD in it is
     the record that all of them have in common. `size` is how many pairs a block has; the last may have fewer.
     """
 
@@ -74,7 +74,7 @@ class Shards:
             )
 
     def _begun(self, record: Record) -> Record:
-        kept = self._folder / "_run.json"
+        kept = self._folder / SHARDS_RECORD
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not any(self._folder.iterdir()):
@@ -123,7 +123,7 @@ class Shards:
             yield Block(number, stretch)
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"part-{number:06}{self._suffix}"
+        return self._folder / shard_name(number, self._suffix)
 
 
 class Replica:

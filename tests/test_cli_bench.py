@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 
 from rmr1_sdk import Judgment
 from rmr1_sdk.benchmarks import BENCHMARKS, Scores, load
+from rmr1_sdk.bulk import Shards
 from rmr1_sdk.cache import cache_folder
+from rmr1_sdk.judgments import read_judgments
 from tests.published import says, write
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -110,6 +113,24 @@ def test_several_judges_stand_in_one_table(run: Run, tmp_path: Path) -> None:
     assert next(line for line in lines if line.startswith("figure")).split() == ["figure", "rewards", "m"]
     assert "rewards less m, over 60 pairs:" in lines
     assert "right where the other is not: 24 and 6, McNemar's p 0.00143" in lines
+
+
+def test_what_rmr1_judge_left_is_scored_too(run: Run, rmr1: list[str], tmp_path: Path) -> None:
+    data, source = tmp_path / "pairs.jsonl", write("ifbench", tmp_path)
+    pairs = list(load("ifbench", source, partial=True).pairs())
+    data.write_text("".join(pair.model_dump_json() + "\n" for pair in pairs))
+    judged = [*rmr1, "judge", data, "--model", FAKE, "--out", tmp_path / "said.csv", "--orders", "given"]
+    subprocess.run(list(map(str, judged)), check=True, capture_output=True)
+    (own,) = scores(run("pairs", "--from", tmp_path / "said.csv"))
+    assert (own.judged, own.notes) == (4, ('fake: asked with orders "given", where the profile has "both"',))
+    (theirs,) = scores(run("ifbench", "--from", tmp_path / "said.csv", "--data", source, "--partial"))
+    assert theirs.figures[0].value == own.figures[0].value
+    shards = Shards(tmp_path / "shards", 3)
+    shards.settle(json.loads((tmp_path / "run.json").read_text()))
+    said = read_judgments(tmp_path / "said.csv")
+    for block in shards.missing(pairs):
+        shards.put(block, islice(said, len(block.pairs)))
+    assert scores(run("pairs", "--from", tmp_path / "shards")) == [own]
 
 
 def test_a_sample_is_drawn_by_seed_and_said(run: Run, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from rmr1_sdk import ConfigError, DataError, Judgment, Pair
 from rmr1_sdk.benchmarks import Rate, Scores, load
+from rmr1_sdk.bulk import Shards
+from rmr1_sdk.files import file_digest
 from rmr1_sdk.report import Report, as_markdown, as_page, make_report, plots, read_runs
 from rmr1_sdk.report.data import BLOCK
 from rmr1_sdk.report.elements import el
@@ -61,7 +63,7 @@ def pairs_file(path: Path, *rows: dict[str, Any]) -> Path:
 def judge_run(folder: Path, judgments: Sequence[Judgment], **record: object) -> Path:
     """A file as `rmr1 judge --out` leaves it."""
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"model": "m", **record}))
+    (folder / "run.json").write_text(json.dumps({"out": "said.jsonl", "model": "m", **record}))
     file = folder / "said.jsonl"
     file.write_text("".join(one.model_dump_json() + "\n" for one in judgments))
     return file
@@ -298,6 +300,21 @@ def test_pairs_of_a_judged_file_are_found_again(command: Command, tmp_path: Path
     assert "--data names their file" in moved.stderr
 
 
+def test_shards_are_a_run_whether_it_has_ended_or_not(tmp_path: Path) -> None:
+    rows = [{"question": f"{n}?", "a": "yes", "b": "no", "label": "A", "id": str(n)} for n in range(3)]
+    data = pairs_file(tmp_path / "pairs.jsonl", *rows)
+    shards = Shards(tmp_path / "said.parquet", 2)
+    shards.settle({"model": "m", "data": str(data), "data_sha256": file_digest(data), "orders": "both"})
+    first, last = shards.missing([Pair.model_validate(row) for row in rows])
+    shards.put(first, [decided(pair, "A") for pair in first.pairs])
+    begun = read_runs([tmp_path / "said.parquet"])
+    assert (begun.title, len(begun.pairs), begun.runs[0].record["orders"]) == ("pairs.jsonl", 2, "both")
+    shards.put(last, [decided(pair, "B") for pair in last.pairs])
+    (tmp_path / "run.json").write_text(json.dumps({"out": "said.parquet", "model": "n", "data": str(data)}))
+    report = make_report(read_runs([tmp_path / "said.parquet"]))
+    assert (report.runs[0].name, report.runs[0].outcomes.right, report.runs[0].outcomes.wrong) == ("n", 2, 1)
+
+
 # --- what is missing --------------------------------------------------------------------------------
 
 
@@ -359,8 +376,8 @@ def test_runs_of_different_pairs_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "content", "error", "message"),
     [
-        ("none", None, ConfigError, "none: no such file or folder; a run is the folder of `rmr1 bench --out`"),
-        (".", None, ConfigError, "no judgments.jsonl in this folder"),
+        ("none", None, ConfigError, "none: no such file or folder"),
+        (".", None, ConfigError, "neither judgments.jsonl nor shards"),
         ("said.jsonl", "", DataError, r"said\.jsonl: no judgments in it"),
         ("said.jsonl", '{"winner": "C"}\n', DataError, r"said\.jsonl:1: not a judgment \(winner"),
         ("said.jsonl", "{}\n{}\n", DataError, "two judgments are of one pair"),

@@ -15,12 +15,11 @@ from rmr1_sdk.cli import runs
 from rmr1_sdk.cli.report import check_form, write_report
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.judge import Judge
+from rmr1_sdk.judgments import RUN_JUDGMENTS, judgments_of, read_record
 from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Judgment
 
 __all__ = ["bench"]
-
-_JUDGMENTS = "judgments.jsonl"
 
 
 def bench(
@@ -68,12 +67,12 @@ def bench(
             "votes": votes,
             "seed": seed,
             "sampling": runs.sampling(max_tokens, temperature),
-            "store": runs.store_beside(out and out / _JUDGMENTS, store, no_store=no_store),
+            "store": runs.store_beside(out and out / RUN_JUDGMENTS, store, no_store=no_store),
             "max_concurrency": max_concurrency,
             "max_tokens_total": max_tokens_total,
             "timeout_s": timeout,
         }
-        judged.insert(0, _run(model, benchmark, chosen, given, out and out / _JUDGMENTS, about))
+        judged.insert(0, _run(model, benchmark, chosen, given, out and out / RUN_JUDGMENTS, about))
     if report and out:
         write_report([out, *results], report)
     scores = [_score(benchmark, one, chosen) for one in judged]
@@ -101,13 +100,16 @@ def _load(
 ) -> tuple[Benchmark, Profile, dict[str, Any]]:
     """The benchmark, the profile, and what `run.json` keeps of both. What is not given is that of the first run."""
     earlier = [_record(path) for path in results]
-    first = earlier[0] if earlier else {}
-    place = data or first.get("data")
-    partial = partial or bool(first.get("partial"))
-    benchmark = benchmarks.load(name, place, partial=partial)
     for path, run in zip(results, earlier, strict=True):
         if run.get("benchmark", name) != name:
             raise DataError(f"a run of {run['benchmark']}, not of {name}", path=path)
+    # a run of `rmr1 judge` has no benchmark, and its file may be made of the benchmark's
+    ours = [run if run.get("benchmark", "pairs") == name else {} for run in earlier]
+    first = ours[0] if ours else {}
+    place = data or first.get("data")
+    partial = partial or bool(first.get("partial"))
+    benchmark = benchmarks.load(name, place, partial=partial)
+    for path, run in zip(results, ours, strict=True):
         if benchmark.data_sha256 and run.get("data_sha256", benchmark.data_sha256) != benchmark.data_sha256:
             raise DataError(f"a run of other data: its SHA-256 was {run['data_sha256']}", path=path)
     chosen = cast(Profile, profile or first.get("profile", "official"))
@@ -117,13 +119,8 @@ def _load(
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """The `run.json` of a run's folder, or of its judgments; nothing where others made a file."""
-    folder = path.parent if path.name == _JUDGMENTS else path
-    try:
-        found: dict[str, Any] = json.loads((folder / "run.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found
+    """How a run was asked; nothing where others made a file."""
+    return read_record(judgments_of(path.expanduser()))
 
 
 def _of(benchmark: Benchmark, judgments: Sequence[Judgment]) -> list[Judgment]:
