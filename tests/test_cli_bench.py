@@ -176,6 +176,20 @@ def test_rmr1_compat_asks_as_rm_r1_does(run: Run, tmp_path: Path, texts: dict[st
     assert 'fake: asked with orders "given", where the profile has "random"' in official.notes
 
 
+def test_a_folder_is_gone_on_with_as_it_was_begun(run: Run, tmp_path: Path) -> None:
+    data, out = write("ifbench", tmp_path), tmp_path / "out"
+    given = ("ifbench", "--data", data, "--partial", "--model", FAKE, "--out", out)
+    scores(run(*given))
+    refused = run(*given, "--ray", "local")
+    assert (refused.returncode, refused.stderr) == (
+        2, f"error: --out {out}: begun without --ray; go on as it was begun, or name a new folder\n",
+    )  # fmt: skip
+    (out / "judgments.jsonl").unlink()
+    (out / "judgments.jsonl").mkdir()
+    refused = run(*given)
+    assert (refused.returncode, refused.stderr.split(";")[0]) == (2, f"error: --out {out}: begun with --ray")
+
+
 def test_a_person_gets_a_table_on_the_screen(rmr1: list[str], tmp_path: Path) -> None:
     data = write("pandalm", tmp_path, {"": 30})
     command = [*rmr1, "bench", "pandalm", "--data", str(data), "--partial", "--model", FAKE]
@@ -221,6 +235,9 @@ def test_what_cannot_be_read_is_counted_and_fails_the_run(run: Run, tmp_path: Pa
         (["ifbench", "--data", "d", "--partial", "--out", "/proc/x", "--model", FAKE], 2, "--out /proc/x"),
         (["ifbench", "--data", "d", "--model", FAKE, "--report", "r.pdf"], 2, "r.pdf: a report's name ends in"),
         (["ifbench", "--data", "d", "--model", FAKE, "--report", "r.html"], 2, "give --model and --out; `rmr1 report`"),
+        (["ifbench", "--data", "d", "--model", FAKE, "--ray", "local"], 2, "--ray needs --out: a folder"),
+        (["ifbench", "--model", FAKE, "--ray", "local", "--out", "o", "--store", "s"], 2, "--store does not go with"),
+        (["ifbench", "--from", "d", "--ray", "local", "--out", "o"], 2, "--ray is for a run: give --model"),
     ],
 )  # fmt: skip
 def test_bad_input_is_said_with_its_exit_code(
