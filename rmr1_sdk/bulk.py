@@ -11,6 +11,7 @@ import socket
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import count, islice
@@ -20,12 +21,13 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from rmr1_sdk.errors import BackendError, ConfigError, DataError, MissingExtraError, RMR1Error
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.judgments import open_judgments, read_judgments
+from rmr1_sdk.judgments import SHARDS_RECORD, open_judgments, read_judgments, shard_name
 from rmr1_sdk.types import Judgment, Pair
 
 __all__ = ["Block", "Pairs", "Pool", "Shards", "judge_shards"]
 
 Record = dict[str, Any]
+Make = Callable[[], AbstractContextManager[Judge]]
 
 _AHEAD = 2  # blocks that a replica holds, so that the end of one does not leave its engine idle
 _LOSSES = 3  # a block that was lost so often may be what ends its replicas; so may a model that cannot be loaded
@@ -50,7 +52,7 @@ class Block(NamedTuple):
 class Shards:
     """A folder with a file of judgments for every block of pairs, each there whole or not at all.
 
-    The folder's suffix says the format of the files: .parquet, .csv, or JSONL for any other. `_run.json` in it is
+    The folder's suffix says the format of the files: .parquet, .csv, or JSONL for any other. SHARDS_RECORD in it is
     the record that all of them have in common. `size` is how many pairs a block has; the last may have fewer.
     """
 
@@ -74,7 +76,7 @@ class Shards:
             )
 
     def _begun(self, record: Record) -> Record:
-        kept = self._folder / "_run.json"
+        kept = self._folder / SHARDS_RECORD
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not any(self._folder.iterdir()):
@@ -123,25 +125,24 @@ class Shards:
             yield Block(number, stretch)
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"part-{number:06}{self._suffix}"
+        return self._folder / shard_name(number, self._suffix)
 
 
 class Replica:
     """One judge in a process of its own, somewhere in the cluster."""
 
-    def __init__(
-        self, make: Callable[[], Judge], describe: Callable[[Judge], Record], environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, make: Make, describe: Callable[[Judge], Record], environment: Mapping[str, str]) -> None:
         os.environ.update(environment)
         self._make = make
         self._describe = describe
+        self._opened = ExitStack()
         self._judge: Judge | None = None
 
     def start(self) -> tuple[Record, list[str]]:
         """Load the model: the record of this judge, and the warnings there were."""
         with warnings.catch_warnings(record=True) as given:
             warnings.simplefilter("default", UserWarning)  # ours, and what engines think a user should know
-            self._judge = self._judge or self._make()
+            self._judge = self._judge or self._opened.enter_context(self._make())
             record = self._describe(self._judge)
         return record, [str(warning.message) for warning in given]
 
@@ -152,8 +153,7 @@ class Replica:
 
     def close(self) -> None:
         """Free what the judge opened."""
-        if self._judge:
-            self._judge.close()
+        self._opened.close()
 
 
 @dataclass(eq=False)
@@ -179,7 +179,8 @@ class Pool:
 
     Args:
         address: of the cluster, or "local" to start one on this machine that ends with the pool.
-        make: what makes a replica's judge. It is pickled, and called where the replica is.
+        make: what makes a replica's judge, or what holds one and ends with it. It is pickled, and called where the
+            replica is.
         describe: what tells one judge from another; all replicas must say the same.
         replicas: how many there should be. Work begins with the first; those that find no place wait for one.
         cpus: cores that Ray sets aside for each replica.
@@ -193,7 +194,7 @@ class Pool:
     """
 
     address: str
-    make: Callable[[], Judge]
+    make: Make
     describe: Callable[[Judge], Record]
     replicas: int = 1
     cpus: float = 1

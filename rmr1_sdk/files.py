@@ -47,13 +47,16 @@ def read_rows(path: Path, *, default: str | None = None) -> Rows:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def file_digest(path: Path) -> str:
-    """The SHA-256 of what a file holds. Raises ConfigError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
+def file_digest(*paths: Path) -> str:
+    """The SHA-256 of what files hold, one after another. Raises ConfigError where one cannot be read."""
+    found = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                hashlib.file_digest(file, lambda: found)
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror or error}") from error
+    return found.hexdigest()
 
 
 def json_object(line: bytes) -> dict[str, Any]:

@@ -85,11 +85,11 @@ class Grading(Asking):
         asked: list[tuple[Reading[Marking], int]] = []
         asks: list[Ask] = []
         for reading in readings:
-            for number in self._numbers(reading, force):
-                assert reading.completion is not None
-                prefix = self.prompt.points_prefix(reading.completion, number)
-                if prefix is None:
-                    continue
+            if not (numbers := self._numbers(reading, force)):
+                continue
+            assert reading.completion is not None
+            prefixes = self.prompt.points_prefixes(reading.completion, numbers)
+            for number, prefix in zip(numbers, prefixes, strict=False):  # of a turn that cannot be given back, none
                 choices = self.prompt.points_choices(number)
                 asked.append((reading, number))
                 request = Request(messages=reading.messages, prefix=prefix, choices=choices)

@@ -1,21 +1,40 @@
 """Files of judgments: JSONL, or by their suffix CSV (.csv) and Parquet (.parquet), one judgment a row.
 
+A run over many machines leaves a folder of such files, its shards, which is read like one file.
 A row of CSV and Parquet has the columns of `row`. In CSV what is None is an empty cell, and a truth value is
 "true" or "false".
 """
 
 import csv
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from rmr1_sdk.errors import DataError, MissingExtraError
+from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
+from rmr1_sdk.files import read_rows
 from rmr1_sdk.types import Judgment, Value
 
-__all__ = ["JsonLines", "Writer", "open_judgments", "read_judgments", "row"]
+__all__ = [
+    "RUN_JUDGMENTS",
+    "SHARDS_RECORD",
+    "JsonLines",
+    "Writer",
+    "judgment_files",
+    "judgments_of",
+    "open_judgments",
+    "read_judgments",
+    "read_record",
+    "row",
+    "shard_name",
+]
 
+RUN_JUDGMENTS = "judgments.jsonl"
+"""What `rmr1 bench --out` calls them: a file, or a folder of shards."""
+SHARDS_RECORD = "_run.json"
+"""In a folder of shards, what all of them have in common."""
 _ROW_GROUP = 1000  # judgments: some megabytes in memory, and groups that are not too small to read back
 
 
@@ -135,7 +154,7 @@ class _Parquet:
             self._rows = []
 
 
-_FORMATS: dict[str, Callable[[Path], Writer]] = {".csv": _Csv, ".parquet": _Parquet}
+_TABLES: dict[str, Callable[[Path], Writer]] = {".csv": _Csv, ".parquet": _Parquet}
 
 
 def open_judgments(path: Path, suffix: str) -> Writer:
@@ -143,41 +162,93 @@ def open_judgments(path: Path, suffix: str) -> Writer:
 
     Raises OSError, and MissingExtraError where Parquet is asked for and not installed.
     """
-    return _FORMATS.get(suffix.lower(), JsonLines)(path)
+    return _TABLES.get(suffix.lower(), JsonLines)(path)
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def shard_name(number: int, suffix: str) -> str:
+    """What a shard is called."""
+    return f"part-{number:06}{suffix}"
+
+
+def judgments_of(run: Path) -> Path:
+    """Where the judgments of a run are: RUN_JUDGMENTS in its folder, or what was named: a file, or a folder of shards.
+
+    Raises ConfigError for what is not there.
+    """
+    if not run.exists():
+        raise ConfigError(f"{run}: no such file or folder")
+    inside = run / RUN_JUDGMENTS
+    return inside if inside.exists() else run
+
+
+def judgment_files(place: Path) -> list[Path]:
+    """The file itself, or a folder's shards in order. Raises ConfigError where there are none."""
+    if not place.is_dir():
+        return [place]
+    found = sorted(path for path in place.glob("part-*") if path.suffix.lower() in (".jsonl", *_TABLES))
+    if not found:
+        raise ConfigError(f"{place}: neither {RUN_JUDGMENTS} nor shards (part-000000.jsonl, ...) in this folder")
+    return found
+
+
+def read_record(place: Path) -> dict[str, Any]:
+    """How the judgments of this file or folder of shards were asked for: the `run.json` beside them.
+
+    Shards of a run that has not ended have their own record alone. Empty where there is none, or only one of other
+    judgments. Raises DataError for what is no record.
+    """
+    found = _object(place.parent / "run.json")
+    if found and found.get("out", RUN_JUDGMENTS) == place.name:
+        return found
+    return _object(place / SHARDS_RECORD) if place.is_dir() else {}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """The JSON object of a file; empty where there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"not a record of a run ({error})", path=path) from error
+    if not isinstance(found, dict):
+        raise DataError("not a record of a run", path=path)
+    return found
 
 
 def read_judgments(path: Path) -> Iterator[Judgment]:
-    """The judgments of a file that `open_judgments` wrote, as a stream.
+    """The judgments of a file that `open_judgments` wrote, or of a folder of shards, as a stream.
 
-    Raises DataError for a row that holds none, and OSError.
+    Raises DataError for a row that holds none, and ConfigError for what is not there or cannot be read.
     """
-    for number, text in enumerate(_TEXTS.get(path.suffix.lower(), _json_lines)(path), start=1):
-        try:
-            yield Judgment.model_validate_json(text)
-        except ValidationError as error:
-            raise DataError(f"not a judgment of this version ({error})", path=path, line=number) from error
+    for file in judgment_files(path):
+        texts = _column(file) if file.suffix.lower() in _TABLES else _lines(file)
+        for number, text in texts:
+            try:
+                yield Judgment.model_validate_json(text)
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                where = ".".join(map(str, first["loc"])) or "the line"
+                raise DataError(f"not a judgment ({where}: {first['msg']})", path=file, line=number) from error
 
 
-def _json_lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as file:
-        yield from file
-
-
-def _csv_texts(path: Path) -> Iterator[str]:
-    csv.field_size_limit(2**31 - 1)
-    with path.open(encoding="utf-8", newline="") as file:
-        for cells in csv.DictReader(file):
-            yield cells["judgment"]
-
-
-def _parquet_texts(path: Path) -> Iterator[str]:
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet") from error
-    with parquet.ParquetFile(path, buffer_size=1 << 20) as file:
-        for batch in file.iter_batches(batch_size=256, columns=["judgment"]):
-            yield from batch.column(0).to_pylist()
+        with path.open("rb") as file:
+            yield from enumerate(file, start=1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
 
 
-_TEXTS = {".csv": _csv_texts, ".parquet": _parquet_texts}
+def _column(path: Path) -> Iterator[tuple[int, str]]:
+    """The column of a table that has all of each judgment."""
+    for number, cells in read_rows(path):
+        if isinstance(cells, ValueError):
+            raise DataError(f"not a judgment ({cells})", path=path, line=number) from cells
+        text = cells.get("judgment")
+        if not isinstance(text, str):
+            raise DataError("not a judgment: the column judgment is not there, or empty", path=path, line=number)
+        yield number, text

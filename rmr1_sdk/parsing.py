@@ -5,7 +5,7 @@ Every pattern here is bounded and every scan is one pass, so reading takes time 
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from rmr1_sdk.types import (
@@ -33,7 +33,7 @@ __all__ = [
     "failure",
     "force_prefix",
     "neutralise",
-    "points_prefix",
+    "points_prefixes",
     "read",
     "read_marks",
     "read_rubric",
@@ -724,18 +724,21 @@ def read_marks(text: str, rubric: Rubric, *, answer: str) -> tuple[Mark, ...]:
     )
 
 
-def points_prefix(text: str, number: int, *, thinking: bool = False) -> str:
-    """The text up to where it names the points of a criterion; where it names none, led up to that and all closed.
+def points_prefixes(text: str, numbers: Iterable[int], *, thinking: bool = False) -> list[str]:
+    """For each criterion the text up to where it names its points; where it names none, led up to that and all closed.
 
     Args:
         text: a completion.
-        number: the criterion's, from 1.
+        numbers: those of the criteria, from 1.
         thinking: whether the text begins inside thinking that its prompt had opened.
     """
-    if not thinking and (seen := _marked(text).get(number)):
-        return text[: seen[-1].content.start]
-    text = _POINTS_BEGUN.sub("", _without_tag_begun(text))
-    return f"{_closed(text, _tags(text), thinking)}\n<points_{number}>"
+    seen = {} if thinking else _marked(text)
+    begun = _POINTS_BEGUN.sub("", _without_tag_begun(text))
+    closed = _closed(begun, _tags(begun), thinking)
+    return [
+        text[: seen[number][-1].content.start] if number in seen else f"{closed}\n<points_{number}>"
+        for number in numbers
+    ]
 
 
 class _Marked(NamedTuple):

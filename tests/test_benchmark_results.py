@@ -9,7 +9,7 @@ import pytest
 
 from rmr1_sdk import ConfigError, DataError
 from rmr1_sdk.benchmarks import Benchmark, load, read_results
-from rmr1_sdk.judgments import open_judgments
+from rmr1_sdk.judgments import open_judgments, shard_name
 from tests.published import decided, says, write
 
 
@@ -215,7 +215,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     benchmark = tiny("ifbench", tmp_path)
     with pytest.raises(ConfigError, match=r"none\.jsonl: no such file"):
         read_results(benchmark, tmp_path / "none.jsonl")
-    with pytest.raises(ConfigError, match=r"judgments\.jsonl: no such file"):
+    with pytest.raises(ConfigError, match=r"neither judgments\.jsonl nor shards"):
         read_results(benchmark, tmp_path)
     assert benchmark.score([decided(pair, pair.label) for pair in benchmark.pairs()]).figures[0].value == 1
 
@@ -230,3 +230,7 @@ def test_judgments_of_every_format_are_read_whole(tmp_path: Path, suffix: str) -
         writer.write(judgment)
     writer.close()
     assert read_results(benchmark, path) == said
+    shards = tmp_path / "run" / "judgments.jsonl"
+    shards.mkdir(parents=True)
+    path.rename(shards / shard_name(0, suffix))
+    assert read_results(benchmark, shards) == read_results(benchmark, shards.parent) == said

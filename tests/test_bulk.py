@@ -3,6 +3,8 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,23 @@ def test_a_replica_says_what_it_is_and_of_what_it_warned(monkeypatch: pytest.Mon
     assert [judgment.pair_id for judgment in replica.judge(tuple(PAIRS))] == ["0", "1", "2", "3", "4"]
     assert made == ["1"]
     replica.close()
+
+
+def test_a_replica_ends_what_holds_its_judge() -> None:
+    told = []
+
+    @contextmanager
+    def make() -> Iterator[Judge]:
+        told.append("begun")
+        yield Judge(FakeBackend(lambda request: "<answer>[[A]]</answer>"))
+        told.append("ended")
+
+    replica = Replica(make, lambda judge: {}, {})
+    replica.start()
+    replica.start()
+    assert told == ["begun"]
+    replica.close()
+    assert told == ["begun", "ended"]
 
 
 @pytest.mark.parametrize(

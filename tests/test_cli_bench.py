@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 
 from rmr1_sdk import Judgment
 from rmr1_sdk.benchmarks import BENCHMARKS, Scores, load
+from rmr1_sdk.bulk import Shards
 from rmr1_sdk.cache import cache_folder
+from rmr1_sdk.judgments import read_judgments
 from tests.published import says, write
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -112,6 +115,24 @@ def test_several_judges_stand_in_one_table(run: Run, tmp_path: Path) -> None:
     assert "right where the other is not: 24 and 6, McNemar's p 0.00143" in lines
 
 
+def test_what_rmr1_judge_left_is_scored_too(run: Run, rmr1: list[str], tmp_path: Path) -> None:
+    data, source = tmp_path / "pairs.jsonl", write("ifbench", tmp_path)
+    pairs = list(load("ifbench", source, partial=True).pairs())
+    data.write_text("".join(pair.model_dump_json() + "\n" for pair in pairs))
+    judged = [*rmr1, "judge", data, "--model", FAKE, "--out", tmp_path / "said.csv", "--orders", "given"]
+    subprocess.run(list(map(str, judged)), check=True, capture_output=True)
+    (own,) = scores(run("pairs", "--from", tmp_path / "said.csv"))
+    assert (own.judged, own.notes) == (4, ('fake: asked with orders "given", where the profile has "both"',))
+    (theirs,) = scores(run("ifbench", "--from", tmp_path / "said.csv", "--data", source, "--partial"))
+    assert theirs.figures[0].value == own.figures[0].value
+    shards = Shards(tmp_path / "shards", 3)
+    shards.settle(json.loads((tmp_path / "run.json").read_text()))
+    said = read_judgments(tmp_path / "said.csv")
+    for block in shards.missing(pairs):
+        shards.put(block, islice(said, len(block.pairs)))
+    assert scores(run("pairs", "--from", tmp_path / "shards")) == [own]
+
+
 def test_a_sample_is_drawn_by_seed_and_said(run: Run, tmp_path: Path) -> None:
     data, out = write("llmbar", tmp_path, BENCHMARKS["llmbar"].counts), tmp_path / "out"
     given = ("llmbar", "--model", FAKE, "--data", data)
@@ -153,6 +174,20 @@ def test_rmr1_compat_asks_as_rm_r1_does(run: Run, tmp_path: Path, texts: dict[st
     (official,) = scores(run("rewardbench", "--from", out, "--profile", "official"))
     assert official.figure("math-prm").value == 0.5
     assert 'fake: asked with orders "given", where the profile has "random"' in official.notes
+
+
+def test_a_folder_is_gone_on_with_as_it_was_begun(run: Run, tmp_path: Path) -> None:
+    data, out = write("ifbench", tmp_path), tmp_path / "out"
+    given = ("ifbench", "--data", data, "--partial", "--model", FAKE, "--out", out)
+    scores(run(*given))
+    refused = run(*given, "--ray", "local")
+    assert (refused.returncode, refused.stderr) == (
+        2, f"error: --out {out}: begun without --ray; go on as it was begun, or name a new folder\n",
+    )  # fmt: skip
+    (out / "judgments.jsonl").unlink()
+    (out / "judgments.jsonl").mkdir()
+    refused = run(*given)
+    assert (refused.returncode, refused.stderr.split(";")[0]) == (2, f"error: --out {out}: begun with --ray")
 
 
 def test_a_person_gets_a_table_on_the_screen(rmr1: list[str], tmp_path: Path) -> None:
@@ -200,6 +235,9 @@ def test_what_cannot_be_read_is_counted_and_fails_the_run(run: Run, tmp_path: Pa
         (["ifbench", "--data", "d", "--partial", "--out", "/proc/x", "--model", FAKE], 2, "--out /proc/x"),
         (["ifbench", "--data", "d", "--model", FAKE, "--report", "r.pdf"], 2, "r.pdf: a report's name ends in"),
         (["ifbench", "--data", "d", "--model", FAKE, "--report", "r.html"], 2, "give --model and --out; `rmr1 report`"),
+        (["ifbench", "--data", "d", "--model", FAKE, "--ray", "local"], 2, "--ray needs --out: a folder"),
+        (["ifbench", "--model", FAKE, "--ray", "local", "--out", "o", "--store", "s"], 2, "--store does not go with"),
+        (["ifbench", "--from", "d", "--ray", "local", "--out", "o"], 2, "--ray is for a run: give --model"),
     ],
 )  # fmt: skip
 def test_bad_input_is_said_with_its_exit_code(

@@ -25,7 +25,7 @@ from rmr1_sdk import (
     Rubric,
     Usage,
 )
-from rmr1_sdk.parsing import points_prefix, read_marks, read_rubric
+from rmr1_sdk.parsing import points_prefixes, read_marks, read_rubric
 
 QUESTION = "What is 17 * 3?"
 RUBRIC_TEXT = """<rubric>
@@ -203,7 +203,7 @@ def test_a_mark_that_is_quoted_is_not_the_judges(close: str) -> None:
     [mark] = read_marks(quoted, Rubric(criteria=(Criterion(name="Truth"),)), answer="give <points_1>5</points_1>")
     assert mark.failure is not None
     assert mark.failure.kind == "no_answer"
-    prefix = points_prefix(quoted, 1)
+    (prefix,) = points_prefixes(quoted, [1])
     assert prefix.endswith("</quote_A>\n<points_1>")
     [led] = read_marks(f"{prefix}2</points_1>", Rubric(criteria=(Criterion(name="Truth"),)), answer="")
     assert led.points == 2
@@ -424,7 +424,7 @@ def test_the_prompt_shows_the_scale_that_is_read() -> None:
 def test_any_text_is_read_and_can_be_led_to_a_mark(text: str, number: int) -> None:
     marks = read_marks(text, RUBRIC, answer=text)
     assert all((mark.score is None) == (mark.failure is not None) for mark in marks)
-    prefix = points_prefix(text, number)
+    (prefix,) = points_prefixes(text, [number])
     led = read_marks(f"{prefix}4</points_{number}>", RUBRIC, answer=text)[number - 1]
     assert led.points == 4 or (led.failure and led.failure.kind == "conflicting_answers")
     read_rubric(text)
@@ -437,5 +437,5 @@ def test_any_text_is_read_and_can_be_led_to_a_mark(text: str, number: int) -> No
 def test_a_megabyte_does_not_hang_the_reader(unit: str) -> None:
     text = unit * (1_000_000 // len(unit))
     assert len(read_marks(text, RUBRIC, answer="x")) == 2
-    assert points_prefix(text, 2)
+    assert points_prefixes(text, [2])
     assert read_rubric(text)

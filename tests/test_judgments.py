@@ -4,8 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from rmr1_sdk import DataError, Judgment, MissingExtraError, Usage, Verdict
-from rmr1_sdk.judgments import open_judgments, read_judgments, row
+from rmr1_sdk import ConfigError, DataError, Judgment, MissingExtraError, Usage, Verdict
+from rmr1_sdk.judgments import (
+    judgment_files,
+    judgments_of,
+    open_judgments,
+    read_judgments,
+    read_record,
+    row,
+    shard_name,
+)
 from rmr1_sdk.types import Failure
 
 JUDGMENTS = [
@@ -74,11 +82,58 @@ def test_in_csv_nothing_is_an_empty_cell(tmp_path: Path) -> None:
     assert (second["winner"], second["failure"], second["unreadable"]) == ("", "no_answer", "1")
 
 
-def test_what_is_no_judgment_is_named_by_file_and_row(tmp_path: Path) -> None:
-    path = tmp_path / "j.jsonl"
-    path.write_text(JUDGMENTS[0].model_dump_json() + '\n{"winner": "C"}\n')
-    with pytest.raises(DataError, match=r"j\.jsonl:2: not a judgment of this version"):
-        list(read_judgments(path))
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("j.jsonl", b'{"winner": "A"}\n{"winner": "C"}\n', r"j\.jsonl:2: not a judgment \(winner: Input should be"),
+        ("j.jsonl", b'{"winner": "A"}\n\xff\n', r"j\.jsonl:2: not a judgment \(the line: Invalid JSON"),
+        ("j.csv", b"pair_id,winner\n1,A\n", r"j\.csv:2: not a judgment: the column judgment is not there, or empty"),
+        ("j.csv", b"judgment,a\n{},1,2\n", r"j\.csv:2: not a judgment \(a row of 2 columns has more or fewer: 3"),
+        ("j.csv", b'judgment\n"{""winner"": 1}"\n', r"j\.csv:2: not a judgment \(winner"),
+        ("j.parquet", b"PAR0", r"j\.parquet: not Parquet"),
+    ],
+)
+def test_what_is_no_judgment_is_named_by_file_and_row(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(read_judgments(tmp_path / name))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet", ".CSV"])
+def test_a_folder_of_shards_is_read_like_a_file(tmp_path: Path, suffix: str) -> None:
+    for number, judgment in enumerate(JUDGMENTS):
+        write(tmp_path / shard_name(number, suffix), [judgment])
+    write(tmp_path / "part-000002.part", JUDGMENTS)  # not whole yet
+    (tmp_path / "_run.json").write_text('{"seed": 1}')
+    assert list(read_judgments(tmp_path)) == JUDGMENTS
+    assert [path.name for path in judgment_files(tmp_path)] == [f"part-00000{n}{suffix}" for n in range(2)]
+
+
+def test_a_record_is_read_where_it_is_that_of_these_judgments(tmp_path: Path) -> None:
+    file, shards = tmp_path / "said.jsonl", tmp_path / "judgments.jsonl"
+    file.write_text("")
+    assert read_record(file) == {}
+    shards.mkdir()
+    (shards / "_run.json").write_text('{"seed": 1}')
+    assert judgments_of(tmp_path) == shards
+    assert (judgments_of(file), judgments_of(shards)) == (file, shards)
+    assert read_record(shards) == {"seed": 1}
+    record = tmp_path / "run.json"
+    record.write_text('{"out": "said.jsonl", "seed": 2}')
+    assert read_record(file) == {"out": "said.jsonl", "seed": 2}
+    assert read_record(shards) == {"seed": 1}
+    record.write_text('{"out": "judgments.jsonl", "seed": 1, "summary": {}}')
+    assert read_record(file) == {}
+    assert "summary" in read_record(shards)
+
+
+def test_where_there_are_no_judgments_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="none: no such file or folder"):
+        judgments_of(tmp_path / "none")
+    with pytest.raises(ConfigError, match=r"neither judgments\.jsonl nor shards \(part-000000\.jsonl, \.\.\.\)"):
+        list(read_judgments(tmp_path))
+    with pytest.raises(ConfigError, match=r"none\.jsonl: No such file or directory"):
+        list(read_judgments(tmp_path / "none.jsonl"))
 
 
 def test_parquet_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

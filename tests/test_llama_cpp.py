@@ -3,6 +3,7 @@
 import asyncio
 import json
 import multiprocessing
+import os
 import pickle
 import threading
 from math import exp
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import ConfigError, Criterion, Judge, Pair, Rubric, connect
+from rmr1_sdk.backends.llama_context import Context, Options
 from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.errors import BackendError
 from rmr1_sdk.loop import submit, wait
@@ -35,6 +37,7 @@ CHAT = (
     "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\nThe capital of France is"
 )
 CHOICES = (" Paris", " London", " the moon")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 PAIR = Pair(question="What is the capital of France?", a="Paris.", b="London.", id="capital")
 
 
@@ -253,6 +256,21 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, gguf: Path) -> None:
 def test_memory_is_checked_before_it_is_taken(gguf: Path) -> None:
     with pytest.raises(BackendError, match=r"GB of weights and .* GB of cache, and .* are free; take a smaller"):
         ask(LlamaCpp(gguf, n_ctx=100_000_000))
+
+
+@pytest.mark.parametrize(
+    ("said", "given", "threads"),
+    [("1", None, 1), ("3,2", None, 3), ("1", 2, 2), ("", None, CORES), ("0", None, CORES), ("many", None, CORES)],
+)
+def test_threads_are_as_many_as_openmp_is_told(
+    gguf: Path, monkeypatch: pytest.MonkeyPatch, said: str, given: int | None, threads: int
+) -> None:
+    import llama_cpp
+
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    context = Context(Options(path=gguf, n_ctx=256, n_parallel=1, n_threads=given))
+    assert llama_cpp.llama_n_threads(context._context) == threads
+    context.free()
 
 
 def test_the_prompt_recorded_beside_the_file_is_used(tmp_path: Path, gguf: Path) -> None:

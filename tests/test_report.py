@@ -12,13 +12,16 @@ from xml.etree.ElementTree import fromstring, tostring
 
 import pytest
 
-from rmr1_sdk import ConfigError, DataError, Judgment, Pair
+from rmr1_sdk import ConfigError, DataError, Judgment, Pair, Verdict
 from rmr1_sdk.benchmarks import Rate, Scores, load
+from rmr1_sdk.bulk import Shards
+from rmr1_sdk.files import file_digest
 from rmr1_sdk.report import Report, as_markdown, as_page, make_report, plots, read_runs
 from rmr1_sdk.report.data import BLOCK
 from rmr1_sdk.report.elements import el
-from rmr1_sdk.report.figures import Cell, StyleMatrix
+from rmr1_sdk.report.figures import Cell, Readings, StyleMatrix
 from rmr1_sdk.stats import Bin, CoveragePoint, Interval
+from rmr1_sdk.types import Failure
 from tests.published import decided, says, write
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -61,7 +64,7 @@ def pairs_file(path: Path, *rows: dict[str, Any]) -> Path:
 def judge_run(folder: Path, judgments: Sequence[Judgment], **record: object) -> Path:
     """A file as `rmr1 judge --out` leaves it."""
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"model": "m", **record}))
+    (folder / "run.json").write_text(json.dumps({"out": "said.jsonl", "model": "m", **record}))
     file = folder / "said.jsonl"
     file.write_text("".join(one.model_dump_json() + "\n" for one in judgments))
     return file
@@ -247,10 +250,45 @@ def test_markdown_is_tables_of_the_figures(tmp_path: Path) -> None:
     for line in ("| judged | 72 |", "## Position", "## Right, by how long the better answer is", "- temperature: 0.0"):
         assert line in text.splitlines()
     assert "> a part of RM-Bench: 8 of 1,327." in text.splitlines()
-    assert re.search(r"^\| RM-Bench \| \d+\.\d% \[\d+\.\d%, \d+\.\d%\] \| 72 \|$", text, re.MULTILINE)
+    assert re.search(r"^\| RM-Bench \| \d+\.\d% \[\d+\.\d%, \d+\.\d%\] (\| \d+\.\d% ){3}\| 72 \|$", text, re.MULTILINE)
     tables = [part for part in text.split("\n\n") if part.startswith("|")]
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_how_verdicts_came_and_who_agrees_is_said_in_markdown(tmp_path: Path) -> None:
+    data = write("pandalm", tmp_path / "data", {"": 8})
+
+    def weak(pair: Pair, n: int) -> Judgment:
+        """Forced in one order, and read in none of the last pair."""
+        failed = Verdict(shown="BA", failure=Failure(kind="no_answer", message="none"))
+        first = Verdict(winner="A", shown="AB", forced=True)
+        cut = Verdict(shown="AB", failure=Failure(kind="truncated", message="cut"))
+        return Judgment(winner=None if n == 7 else "A", verdicts=(cut if n == 7 else first, failed), pair_id=pair.id)
+
+    run = bench_run(tmp_path / "run", "pandalm", data, weak)
+    other = bench_run(tmp_path / "other", "pandalm", data, mostly_right)
+    record = json.loads((run / "run.json").read_text()) | {"notes": ["8 of 999 pairs, drawn by subset with seed 0"]}
+    (run / "run.json").write_text(json.dumps(record))
+    report = make_report(read_runs([run]))
+    assert report.runs[0].readings == Readings(n=16, finished=0, forced=7, failures={"no_answer": 8, "truncated": 1})
+    text = as_markdown(report)
+    for line in (
+        "> 8 of 999 pairs, drawn by subset with seed 0.",
+        "## How verdicts came",
+        "| by themselves | 0 | 0.0% |",
+        "| forced | 7 | 43.8% |",
+        "| not at all: no answer | 8 | 50.0% |",
+        "| not at all: truncated | 1 | 6.2% |",
+        "## Agreement with annotators",
+        "|  | agree | Cohen’s kappa | where both name a side | n |",
+    ):
+        assert line in text.splitlines()
+    assert re.search(r"^\| annotator 1 and annotator 2 \| .* \| -?\d\.\d\d \| .* \| 8 \|$", text, re.MULTILINE)
+    assert "of 16 readings; forced 7, no answer 8, truncated 1" in as_page(report, read_runs([run]))
+    several = as_markdown(make_report(read_runs([run, other]))).splitlines()
+    assert "## How verdicts came: m (run)" in several
+    assert "## Agreement with annotators: m (other)" in several
 
 
 # --- the command ------------------------------------------------------------------------------------
@@ -296,6 +334,21 @@ def test_pairs_of_a_judged_file_are_found_again(command: Command, tmp_path: Path
     assert moved.returncode == 0
     assert "note: The pairs are not at hand" in moved.stderr
     assert "--data names their file" in moved.stderr
+
+
+def test_shards_are_a_run_whether_it_has_ended_or_not(tmp_path: Path) -> None:
+    rows = [{"question": f"{n}?", "a": "yes", "b": "no", "label": "A", "id": str(n)} for n in range(3)]
+    data = pairs_file(tmp_path / "pairs.jsonl", *rows)
+    shards = Shards(tmp_path / "said.parquet", 2)
+    shards.settle({"model": "m", "data": str(data), "data_sha256": file_digest(data), "orders": "both"})
+    first, last = shards.missing([Pair.model_validate(row) for row in rows])
+    shards.put(first, [decided(pair, "A") for pair in first.pairs])
+    begun = read_runs([tmp_path / "said.parquet"])
+    assert (begun.title, len(begun.pairs), begun.runs[0].record["orders"]) == ("pairs.jsonl", 2, "both")
+    shards.put(last, [decided(pair, "B") for pair in last.pairs])
+    (tmp_path / "run.json").write_text(json.dumps({"out": "said.parquet", "model": "n", "data": str(data)}))
+    report = make_report(read_runs([tmp_path / "said.parquet"]))
+    assert (report.runs[0].name, report.runs[0].outcomes.right, report.runs[0].outcomes.wrong) == ("n", 2, 1)
 
 
 # --- what is missing --------------------------------------------------------------------------------
@@ -359,8 +412,8 @@ def test_runs_of_different_pairs_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "content", "error", "message"),
     [
-        ("none", None, ConfigError, "none: no such file or folder; a run is the folder of `rmr1 bench --out`"),
-        (".", None, ConfigError, "no judgments.jsonl in this folder"),
+        ("none", None, ConfigError, "none: no such file or folder"),
+        (".", None, ConfigError, "neither judgments.jsonl nor shards"),
         ("said.jsonl", "", DataError, r"said\.jsonl: no judgments in it"),
         ("said.jsonl", '{"winner": "C"}\n', DataError, r"said\.jsonl:1: not a judgment \(winner"),
         ("said.jsonl", "{}\n{}\n", DataError, "two judgments are of one pair"),

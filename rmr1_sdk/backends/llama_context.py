@@ -138,7 +138,7 @@ class Context:
         params.n_batch = params.n_ubatch = max(CHUNK, self.n_parallel)
         params.kv_unified = False  # each sequence has cells of its own
         params.swa_full = True  # a prefix can be kept under sliding windows too
-        params.n_threads = params.n_threads_batch = n_threads or _cores()
+        params.n_threads = params.n_threads_batch = n_threads or _threads()
         return self._lib.llama_init_from_model(self._model, params)
 
     def _adapt(self, adapters: Sequence[tuple[Path, float]]) -> None:
@@ -322,5 +322,13 @@ def _free_memory() -> int:
     return int(virtual_memory().available)
 
 
-def _cores() -> int:
+def _threads() -> int:
+    """What OMP_NUM_THREADS says, else as many as there are cores for this process.
+
+    Ray sets it in a replica, to what it set aside there: threads of several engines on the same cores wait for each
+    other and get nothing done.
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -62,7 +62,7 @@ class LlamaCpp:
         n_ctx: tokens of prompt and completion together; None is the model's own length, at most 8,192.
         n_parallel: requests that are worked on at once, 1 to 256, each with a cache of n_ctx tokens. None is 8, or
             as many as fit into half of the memory that the weights leave free.
-        n_threads: None is as many as this machine has cores.
+        n_threads: None is what OMP_NUM_THREADS says, else as many as there are cores for this process.
         n_gpu_layers: layers on the GPU, for builds that support one: None is llama.cpp's own choice, -1 all.
         chat_template: the text of a Jinja template to use instead of the file's own.
         adapters: LoRA adapters in GGUF files, each a path or (path, scale), all on from the beginning.

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, Field
 from rmr1_sdk import parsing, voting
 from rmr1_sdk.benchmarks.benchmark import Benchmark
 from rmr1_sdk.benchmarks.rows import Raw, Row, read
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.judgments import judgment_files, judgments_of
 from rmr1_sdk.types import OTHER, Judgment, Outcome, Pair, Shown, Side, Verdict
 
 __all__ = ["FORMATS", "read_results"]
@@ -23,18 +23,15 @@ _SCOPES = ("category_path", "domain", "response_model", "subset")
 
 
 def read_results(benchmark: Benchmark, path: str | Path) -> list[Judgment]:
-    """The judgments of a file, or of a run's folder: `judgments.jsonl` in it.
+    """The judgments of a file, of a folder of shards, or of a run's folder: `judgments.jsonl` in it.
 
     What a row holds is told by its fields (FORMATS). Its pair is found by its id, alone or after its subset. Where rows
     name no judge, the file's name is the judge's. Raises ConfigError where there is no such file, DataError, which
     names file and row, for rows that are none of these or of no pair of this benchmark.
     """
-    path = Path(path).expanduser()
-    path = path / "judgments.jsonl" if path.is_dir() else path
-    if not path.exists():
-        raise ConfigError(f"{path}: no such file")
+    files = judgment_files(judgments_of(Path(path).expanduser()))
     pairs = _Pairs(benchmark)
-    return [judgment for raw in _rows(path) for judgment in _judgments(raw, pairs)]
+    return [judgment for file in files for raw in _rows(file) for judgment in _judgments(raw, pairs)]
 
 
 def _rows(path: Path) -> Iterator[Raw]:

@@ -1,7 +1,6 @@
 """Rows of published files and data sets, checked field by field."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.files import Rows, hub_rows, read_rows
 
-__all__ = ["Hub", "Raw", "Row", "digest", "find", "from_hub", "read"]
+__all__ = ["Hub", "Raw", "Row", "find", "from_hub", "read"]
 
 
 class Row(BaseModel):
@@ -64,14 +63,6 @@ def find(data: Path, patterns: Sequence[str]) -> list[Path]:
         if found := sorted(path for path in data.glob(pattern) if path.is_file()):
             return found
     raise ConfigError(f"{data}: nothing here is called {' or '.join(patterns)}")
-
-
-def digest(paths: Iterable[Path]) -> str:
-    """The SHA-256 of what the files hold, one after another."""
-    found = hashlib.sha256()
-    for path in paths:
-        found.update(path.read_bytes())
-    return found.hexdigest()
 
 
 def read(path: Path) -> Iterator[Raw]:

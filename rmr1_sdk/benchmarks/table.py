@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rmr1_sdk.benchmarks import judgebench, llmbar, pair_sets, rewardbench, rm_bench, rmb
 from rmr1_sdk.benchmarks.benchmark import Benchmark, Entry, count_units
-from rmr1_sdk.benchmarks.rows import Raw, digest, find, from_hub, read
+from rmr1_sdk.benchmarks.rows import Raw, find, from_hub, read
 from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.files import file_digest
 from rmr1_sdk.types import Pair
 
 __all__ = ["BENCHMARKS", "load"]
@@ -43,7 +44,7 @@ def load(name: str | Entry, data: str | Path | None = None, *, partial: bool = F
     pairs = tuple(entry.make(iter(rows)))
     _check_names(pairs, place)
     notes = _check_counts(entry, pairs, place, partial)
-    return Benchmark(entry, pairs, digest(paths) if paths else None, notes)
+    return Benchmark(entry, pairs, file_digest(*paths) if paths else None, notes)
 
 
 def _entry(name: str) -> Entry:

@@ -1,8 +1,10 @@
 """`rmr1 bench`: a judge on a benchmark, or results that are there already."""
 
+import functools
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, cast
 
@@ -10,17 +12,16 @@ import typer
 
 from rmr1_sdk import benchmarks
 from rmr1_sdk.backends import connect
-from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Scores, departures, judge_options
-from rmr1_sdk.cli import runs
+from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Protocol, Scores, departures, judge_options
+from rmr1_sdk.cli import cluster, runs
 from rmr1_sdk.cli.report import check_form, write_report
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.judge import Judge
+from rmr1_sdk.judgments import RUN_JUDGMENTS, judgments_of, read_record
 from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Judgment
 
 __all__ = ["bench"]
-
-_JUDGMENTS = "judgments.jsonl"
 
 
 def bench(
@@ -48,6 +49,11 @@ def bench(
     timeout: runs.Timeout = None,
     max_tokens_total: runs.MaxTokensTotal = None,
     max_concurrency: runs.MaxConcurrency = None,
+    ray: cluster.Ray = None,
+    replicas: cluster.Replicas = 1,
+    cpus: cluster.Cpus = 1,
+    gpus: cluster.Gpus = 0,
+    block_size: cluster.BlockSize = 256,
     offline: runs.Offline = False,
 ) -> None:
     """Score a judge on a benchmark (--model), or results that are there already (--from)."""
@@ -55,6 +61,9 @@ def bench(
         runs.check_model(model, offline=offline)
     if report:
         _check_report(report, model, out)
+    place = out and out / RUN_JUDGMENTS
+    cluster.check_ray(ray, out, {"--store": store, "--max-tokens-total": max_tokens_total})
+    _check_place(place, model, ray)
     benchmark, chosen, about = _load(name, results, data, profile, partial=partial)
     found = [benchmarks.read_results(benchmark, path) for path in results]
     if limit is not None:
@@ -68,12 +77,13 @@ def bench(
             "votes": votes,
             "seed": seed,
             "sampling": runs.sampling(max_tokens, temperature),
-            "store": runs.store_beside(out and out / _JUDGMENTS, store, no_store=no_store),
+            "store": None if ray else runs.store_beside(place, store, no_store=no_store),
             "max_concurrency": max_concurrency,
             "max_tokens_total": max_tokens_total,
             "timeout_s": timeout,
         }
-        judged.insert(0, _run(model, benchmark, chosen, given, out and out / _JUDGMENTS, about))
+        machines = cluster.Cluster(ray, replicas, cpus, gpus, block_size, offline) if ray else None
+        judged.insert(0, _run(model, benchmark, chosen, given, place, about, machines))
     if report and out:
         write_report([out, *results], report)
     scores = [_score(benchmark, one, chosen) for one in judged]
@@ -89,6 +99,15 @@ def _check_report(report: Path, model: str, out: Path | None) -> None:
         )
 
 
+def _check_place(place: Path | None, model: str, ray: str | None) -> None:
+    """Refuse --ray without a run, and a folder that was begun the other way."""
+    if ray and not model:
+        raise ConfigError("--ray is for a run: give --model")
+    if model and place and place.exists() and place.is_dir() != (ray is not None):
+        begun = "without" if ray else "with"
+        raise ConfigError(f"--out {place.parent}: begun {begun} --ray; go on as it was begun, or name a new folder")
+
+
 class _Judged(NamedTuple):
     """Judgments, and the record of how they were asked for; empty where others made them."""
 
@@ -101,13 +120,16 @@ def _load(
 ) -> tuple[Benchmark, Profile, dict[str, Any]]:
     """The benchmark, the profile, and what `run.json` keeps of both. What is not given is that of the first run."""
     earlier = [_record(path) for path in results]
-    first = earlier[0] if earlier else {}
-    place = data or first.get("data")
-    partial = partial or bool(first.get("partial"))
-    benchmark = benchmarks.load(name, place, partial=partial)
     for path, run in zip(results, earlier, strict=True):
         if run.get("benchmark", name) != name:
             raise DataError(f"a run of {run['benchmark']}, not of {name}", path=path)
+    # a run of `rmr1 judge` has no benchmark, and its file may be made of the benchmark's
+    ours = [run if run.get("benchmark", "pairs") == name else {} for run in earlier]
+    first = ours[0] if ours else {}
+    place = data or first.get("data")
+    partial = partial or bool(first.get("partial"))
+    benchmark = benchmarks.load(name, place, partial=partial)
+    for path, run in zip(results, ours, strict=True):
         if benchmark.data_sha256 and run.get("data_sha256", benchmark.data_sha256) != benchmark.data_sha256:
             raise DataError(f"a run of other data: its SHA-256 was {run['data_sha256']}", path=path)
     chosen = cast(Profile, profile or first.get("profile", "official"))
@@ -117,13 +139,8 @@ def _load(
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """The `run.json` of a run's folder, or of its judgments; nothing where others made a file."""
-    folder = path.parent if path.name == _JUDGMENTS else path
-    try:
-        found: dict[str, Any] = json.loads((folder / "run.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found
+    """How a run was asked; nothing where others made a file."""
+    return read_record(judgments_of(path.expanduser()))
 
 
 def _of(benchmark: Benchmark, judgments: Sequence[Judgment]) -> list[Judgment]:
@@ -132,34 +149,50 @@ def _of(benchmark: Benchmark, judgments: Sequence[Judgment]) -> list[Judgment]:
     return [judgment for judgment in judgments if judgment.pair_id in there]
 
 
+@contextmanager
+def _open(model: str, protocol: Protocol, given: dict[str, Any]) -> Iterator[Judge]:
+    """The judge that the protocol asks for, but for what was given; its engine ends with it."""
+    backend = connect(model)
+    try:
+        options = judge_options(protocol, backend)
+        sampling = options.get("sampling", {}) | given["sampling"]
+        options |= {name: value for name, value in given.items() if value is not None} | {"sampling": sampling}
+        with Judge(backend, **options) as judge:
+            yield judge
+    finally:
+        wait(submit(backend.aclose()))
+
+
 def _run(
     model: str,
     benchmark: Benchmark,
     profile: Profile,
     given: dict[str, Any],
-    out: Path | None,
+    place: Path | None,
     about: dict[str, Any],
+    machines: cluster.Cluster | None,
 ) -> _Judged:
-    """Judge the pairs as the profile asks, but for what was given; keep what was said, and how it was asked."""
-    backend = connect(model)
+    """Judge the pairs, here or on these machines; keep what was said, and how it was asked."""
     protocol = benchmark.protocol(profile)
-    output: runs.Output[Judgment] = runs.Output(out, None)
-    judgments = []
-    try:
-        options = judge_options(protocol, backend)
-        sampling = options.get("sampling", {}) | given["sampling"]
-        options |= {name: value for name, value in given.items() if value is not None} | {"sampling": sampling}
-        with Judge(backend, **options) as judge, output:
-            for judgment in judge.compare_many(list(benchmark.pairs()), progress=sys.stderr.isatty()):
-                judgments.append(judgment)
-                output.write(judgment)
-            asked = {name: options[name] for name in ("orders", "votes", "seed")}
-            run = about | {"protocol": str(protocol), "notes": benchmark.notes, "pairs": len(judgments)} | asked
-            record = runs.record(judge, run, benchmark.data_sha256)
-            if out:
-                runs.write_record(out, record)
-    finally:
-        wait(submit(backend.aclose()))
+    pairs = list(benchmark.pairs())
+    asked = about | {"protocol": str(protocol), "notes": benchmark.notes, "pairs": len(pairs)}
+    asked |= {"orders": given["orders"] or protocol.orders, "votes": given["votes"], "seed": given["seed"]}
+    make = functools.partial(_open, model, protocol, given)
+    if machines and place:
+        shards = machines.shards(place)
+        record = machines.judge(make, asked, benchmark.data_sha256, pairs, shards)
+        judgments = [judgment for _, judgment in shards.judged(pairs)]
+    else:
+        output: runs.Output[Judgment] = runs.Output(place, None)
+        judgments = []
+        with make() as judge:
+            with output:
+                for judgment in judge.compare_many(pairs, progress=sys.stderr.isatty()):
+                    judgments.append(judgment)
+                    output.write(judgment)
+            record = runs.record(judge, asked, benchmark.data_sha256)
+    if place:
+        runs.write_record(place, record)
     return _Judged(judgments, record)
 
 

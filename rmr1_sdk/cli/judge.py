@@ -4,8 +4,8 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, redirect_stdout
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -13,8 +13,8 @@ from typing import Annotated, Any, cast
 import typer
 
 from rmr1_sdk import progress
-from rmr1_sdk.bulk import Pairs, Pool, Shards, judge_shards
-from rmr1_sdk.cli import runs
+from rmr1_sdk.bulk import Pairs
+from rmr1_sdk.cli import cluster, runs
 from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.files import file_digest
 from rmr1_sdk.judge import Judge, Orders
@@ -130,18 +130,19 @@ def judge(
     timeout: runs.Timeout = None,
     max_tokens_total: runs.MaxTokensTotal = None,
     max_concurrency: runs.MaxConcurrency = None,
-    ray: runs.Ray = None,
-    replicas: runs.Replicas = 1,
-    cpus: runs.Cpus = 1,
-    gpus: runs.Gpus = 0,
-    block_size: runs.BlockSize = 256,
+    ray: cluster.Ray = None,
+    replicas: cluster.Replicas = 1,
+    cpus: cluster.Cpus = 1,
+    gpus: cluster.Gpus = 0,
+    block_size: cluster.BlockSize = 256,
     offline: runs.Offline = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print each judgment with its reasons.")] = False,
 ) -> None:
     """Judge one pair (--question, --a, --b) or a file of pairs."""
     runs.check_model(model, offline=offline)
-    alone = {"--store": store, "--max-tokens-total": max_tokens_total, "--explain": explain}
-    runs.check_ray(ray, file, out, [name for name, value in alone.items() if value])
+    if ray and file is None:
+        raise ConfigError("--ray is for a file of pairs; one pair needs no cluster")
+    cluster.check_ray(ray, out, {"--store": store, "--max-tokens-total": max_tokens_total, "--explain": explain})
     runs.check_out(out, file, folder=ray is not None)
     pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad, limit)
     make = partial(
@@ -166,12 +167,12 @@ def judge(
         asked |= {"data": str(file.resolve()), "fields": runs.mapping(field, Pair)}
     started = time.monotonic()
     if ray and out:
-        asked |= {"limit": limit, "block_size": block_size}
-        pool = Pool(
-            ray, make, partial(runs.record, asked=asked, data=data), replicas=replicas, cpus=cpus, gpus=gpus,
-            environment={"HF_HUB_OFFLINE": "1"} if offline else {},
-        )  # fmt: skip
-        run = _judge_in(pool, pairs, Shards(out, block_size), summary)
+        machines = cluster.Cluster(ray, replicas, cpus, gpus, block_size, offline)
+        shards = machines.shards(out)
+        summary.new = len(pairs) - shards.found(len(pairs))
+        run = machines.judge(make, asked | {"limit": limit}, data, pairs, shards)
+        for pair, judgment in shards.judged(pairs):
+            summary.add(pair, judgment)
     else:
         with make() as judge:
             _judge(judge, pairs, out, _form(explain, out, len(pairs)), summary)
@@ -199,18 +200,6 @@ def _judge(
             summary.add(waiting.popleft(), judgment)
             output.write(judgment)
             advance()
-
-
-def _judge_in(pool: Pool, pairs: Pairs, shards: Shards, summary: Summary) -> dict[str, Any]:
-    """Judge in a cluster and give the record of the run; the summary is of all shards, new and found."""
-    # Ray tells of lost nodes on standard output, where a program reads our summary
-    found = shards.found(len(pairs))
-    with redirect_stdout(sys.stderr), progress.fleet(len(pairs), pool.replicas) as fleet:
-        run = judge_shards(replace(pool, tell=fleet.ready), pairs, shards, fleet.advance)
-    summary.new = len(pairs) - found
-    for pair, judgment in shards.judged(pairs):
-        summary.add(pair, judgment)
-    return run
 
 
 def _pairs(

@@ -23,7 +23,6 @@ __all__ = [
     "check_lines",
     "check_model",
     "check_out",
-    "check_ray",
     "mapping",
     "record",
     "sampling",
@@ -50,11 +49,6 @@ Timeout = Annotated[float | None, typer.Option(help="Seconds per comparison.")]
 MaxTokensTotal = Annotated[int | None, typer.Option(help="Stop when so many tokens are spent.")]
 MaxConcurrency = Annotated[int | None, typer.Option(help="Requests in flight.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
-Ray = Annotated[str | None, typer.Option("--ray", help='Judge in a Ray cluster: its address, or "local".')]
-Replicas = Annotated[int, typer.Option(min=1, help="With --ray: judges at work, each with a model of its own.")]
-Cpus = Annotated[float, typer.Option(min=0, help="With --ray: cores of a replica.")]
-Gpus = Annotated[float, typer.Option(min=0, help="With --ray: GPUs of a replica.")]
-BlockSize = Annotated[int, typer.Option(min=1, help="With --ray: pairs in a shard of OUT.")]
 
 V = TypeVar("V", bound=Value)
 
@@ -77,16 +71,6 @@ def check_model(model: str, *, offline: bool) -> None:
         raise ConfigError('--model is missing: give an engine and a model, as in "llama_cpp:model.gguf"')
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-def check_ray(address: str | None, file: Path | None, out: Path | None, others: Sequence[str]) -> None:
-    """Refuse what --ray cannot keep: it needs a file and a folder, and its judges share neither store nor budget."""
-    if address and file is None:
-        raise ConfigError("--ray is for a file of pairs; one pair needs no cluster")
-    if address and out is None:
-        raise ConfigError("--ray needs --out: a folder that gets a file of judgments for each block of pairs")
-    if address and others:
-        raise ConfigError(f"{others[0]} does not go with --ray")
 
 
 def sampling(max_tokens: int | None, temperature: float | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What we ask to grade one answer, bound to how we read it: a rubric for a question, and marks by a rubric."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import NamedTuple
@@ -93,12 +94,12 @@ class Pointwise:
             text=completion.text,
         )
 
-    def points_prefix(self, completion: Completion, number: int) -> str | None:
-        """The text up to where criterion `number` gets its points; None where such a turn cannot be given back."""
+    def points_prefixes(self, completion: Completion, numbers: Sequence[int]) -> list[str]:
+        """The text up to where each criterion gets its points; none where such a turn cannot be given back."""
         if completion.reasoning is not None:
-            return None
+            return []
         cut = self.thinks and is_cut_in_thought(completion)
-        return parsing.points_prefix(completion.text, number, thinking=cut)
+        return parsing.points_prefixes(completion.text, numbers, thinking=cut)
 
     @staticmethod
     def points_choices(number: int) -> tuple[str, ...]:

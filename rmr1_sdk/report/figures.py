@@ -1,6 +1,6 @@
 """What runs come to: the figures of a report, as values."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ from rmr1_sdk.benchmarks.figures import Estimator, Graded, grade, rate
 from rmr1_sdk.benchmarks.scores import confidences
 from rmr1_sdk.report.runs import Judged, Run
 from rmr1_sdk.stats import CoveragePoint, risk_coverage, wilson
-from rmr1_sdk.types import OTHER, Judgment, Usage, Value
+from rmr1_sdk.types import OTHER, FailureKind, Judgment, Usage, Value, Verdict
 
 __all__ = ["LENGTHS", "Cell", "Outcomes", "Report", "RunFigures", "State", "StyleMatrix", "make_report", "states"]
 
@@ -46,6 +46,18 @@ class Outcomes(Value):
     forced: int
 
 
+class Readings(Value):
+    """How readings came to a verdict: by themselves, forced, or not at all, and why not.
+
+    `finished`, `forced` and the `failures` add up to `n`.
+    """
+
+    n: int
+    finished: int
+    forced: int
+    failures: dict[FailureKind, int]
+
+
 class Cell(Value):
     """The share of right verdicts of the pairs of a chosen and a rejected style, 0 to 2 from plain to fancy."""
 
@@ -65,15 +77,16 @@ class StyleMatrix(Value):
 class RunFigures(Value):
     """One run. What is not known is None or empty.
 
-    `asked` says how, as names and texts. `length` has the share of right verdicts by how long the better answer is
-    beside the other, `quotes` the share of quotes that stand in the answer they are ascribed to, `risk_coverage` the
-    accuracy over the surest pairs. `usage` is of all judgments together, and `seconds` adds up what each took, also
-    where several ran at a time.
+    `asked` says how, as names and texts. `readings` are those of all judgments together. `length` has the share of
+    right verdicts by how long the better answer is beside the other, `quotes` the share of quotes that stand in the
+    answer they are ascribed to, `risk_coverage` the accuracy over the surest pairs. `usage` is of all judgments
+    together, and `seconds` adds up what each took, also where several ran at a time.
     """
 
     name: str
     asked: dict[str, str]
     outcomes: Outcomes
+    readings: Readings | None = None
     scores: Scores | None = None
     consistent: Rate | None = None
     quotes: Rate | None = None
@@ -158,6 +171,7 @@ def _figures(judged: Judged, run: Run, labelled: Sequence[Judgment]) -> RunFigur
         name=run.name,
         asked=_asked(run.record),
         outcomes=_outcomes(judgments, list(states(judged, run).values())),
+        readings=_readings([verdict for judgment in judgments for verdict in judgment.verdicts]),
         scores=_scores(judged, run, labelled),
         consistent=_share("both orders agree", known),
         quotes=_share("quotes found", quotes),
@@ -171,12 +185,13 @@ def _figures(judged: Judged, run: Run, labelled: Sequence[Judgment]) -> RunFigur
 
 
 def _scores(judged: Judged, run: Run, labelled: Sequence[Judgment]) -> Scores | None:
-    """The scores, with a note of whatever was not asked as the profile asks."""
+    """The scores, with notes of how pairs were drawn, and of whatever was not asked as the profile asks."""
     if judged.benchmark is None or not labelled:
         return run.scores
     scores = judged.benchmark.score(labelled, judged.profile)
     otherwise = departures(run.record, judged.benchmark.protocol(judged.profile)) if run.record else ()
-    return scores.model_copy(update={"notes": (*scores.notes, *(f"{run.name}: {text}" for text in otherwise))})
+    notes = (*scores.notes, *run.record.get("notes", ()), *(f"{run.name}: {text}" for text in otherwise))
+    return scores.model_copy(update={"notes": tuple(dict.fromkeys(notes))})
 
 
 def _outcomes(judgments: Sequence[Judgment], found: Sequence[State]) -> Outcomes:
@@ -190,6 +205,15 @@ def _outcomes(judgments: Sequence[Judgment], found: Sequence[State]) -> Outcomes
         inconsistent=sum(judgment.position_consistent is False for judgment in judgments),
         forced=sum(any(verdict.forced for verdict in judgment.verdicts) for judgment in judgments),
     )
+
+
+def _readings(verdicts: Sequence[Verdict]) -> Readings | None:
+    if not verdicts:
+        return None
+    failures = Counter(verdict.failure.kind for verdict in verdicts if verdict.failure)
+    forced = sum(verdict.forced for verdict in verdicts)
+    finished = len(verdicts) - forced - failures.total()
+    return Readings(n=len(verdicts), finished=finished, forced=forced, failures=dict(failures.most_common()))
 
 
 def _share(name: str, flags: Sequence[bool]) -> Rate | None:

@@ -18,12 +18,15 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"# {_plain(report.title)}"
     yield from _facts(report)
     yield from _table(["", *_names(runs)], _summary(runs))
-    yield from _rates("Figures", [run.scores.figures if run.scores else () for run in runs], runs)
+    yield from _figures(runs)
     for comparison in report.comparisons:
         yield from _compared(comparison)
+    for run in runs:
+        yield from _readings(run, runs)
     yield from _rates("Position", [run.scores.position if run.scores else () for run in runs], runs)
     yield from _rates("Right, by how long the better answer is", [run.length for run in runs], runs)
     for run in runs:
+        yield from _agreements(run, runs)
         for matrix in run.styles:
             yield from _styles(run, matrix)
     for run in runs:
@@ -68,6 +71,53 @@ def _rates(title: str, rates: Sequence[Sequence[Rate]], runs: Sequence[RunFigure
         found = [next((rate for rate in of_run if rate.name == name), None) for of_run in rates]
         rows.append([_plain(name), *map(_score, found), *([f"{found[0].n:,}"] if one and found[0] else [])])
     yield from _table(["", *_names(runs), *(["n"] if one else [])], rows)
+
+
+def _figures(runs: Sequence[RunFigures]) -> Iterator[str]:
+    """The figures of several runs side by side; of one, with what was read of it."""
+    if len(runs) > 1 or not (scores := runs[0].scores):
+        yield from _rates("Figures", [run.scores.figures if run.scores else () for run in runs], runs)
+        return
+    yield from ("", "## Figures")
+    rows = (
+        [_plain(one.name), str(one), *map(_share, (one.coverage, one.strict, one.covered_accuracy)), f"{one.n:,}"]
+        for one in scores.figures
+    )
+    yield from _table(["", *_names(runs), "read", "strict", "of those read", "n"], rows)
+
+
+def _readings(run: RunFigures, runs: Sequence[RunFigures]) -> Iterator[str]:
+    if not (found := run.readings):
+        return
+    yield from ("", f"## How verdicts came{_of(run, runs)}")
+    failures = ((f"not at all: {kind.replace('_', ' ')}", count) for kind, count in found.failures.items())
+    rows = [("by themselves", found.finished), ("forced", found.forced), *failures]
+    yield from _table(["", "readings", "share"], ([name, f"{n:,}", _share(n / found.n)] for name, n in rows))
+
+
+def _agreements(run: RunFigures, runs: Sequence[RunFigures]) -> Iterator[str]:
+    if not (run.scores and run.scores.agreement):
+        return
+    yield from ("", f"## Agreement with annotators{_of(run, runs)}")
+    rows = (
+        [
+            f"{_plain(one.first)} and {_plain(one.second)}",
+            _score(one.agreement),
+            "–" if one.kappa is None else f"{one.kappa:.2f}",
+            _score(one.without_ties),
+            f"{one.n:,}",
+        ]
+        for one in run.scores.agreement
+    )
+    yield from _table(["", "agree", "Cohen’s kappa", "where both name a side", "n"], rows)
+
+
+def _of(run: RunFigures, runs: Sequence[RunFigures]) -> str:
+    return f": {_plain(run.name)}" if len(runs) > 1 else ""
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
 
 
 def _compared(comparison: Comparison) -> Iterator[str]:

@@ -126,7 +126,7 @@ def _cards(runs: Sequence[RunFigures]) -> Iterator[Element]:
         "Both orders agree": lambda run: _rate(run.consistent),
         "Takes what is shown first": lambda run: _rate(_position(run, "takes what is shown first")),
         "Quotes found": lambda run: _rate(run.quotes),
-        "Forced": lambda run: _count(run.outcomes.forced, run.outcomes.judged) if run.outcomes.forced else None,
+        "Verdicts that came by themselves": _readings,
         "Calibration error (ECE)": _calibration,
         "Tokens written a pair": _tokens,
     }
@@ -156,8 +156,13 @@ def _rate(rate: Rate | None) -> list[Element] | None:
     return _value(f"{rate.value:.1%}", f"{rate.low:.1%} to {rate.high:.1%}, n {rate.n:,}")
 
 
-def _count(count: int, of: int) -> list[Element]:
-    return _value(f"{count / of:.1%}", f"{count:,} of {of:,} judgments")
+def _readings(run: RunFigures) -> list[Element] | None:
+    found = run.readings
+    if found is None or found.finished == found.n:
+        return None
+    parts: list[tuple[str, int]] = [("forced", found.forced), *found.failures.items()]
+    others = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in parts if count)
+    return _value(f"{found.finished / found.n:.1%}", f"of {found.n:,} readings; {others}")
 
 
 def _position(run: RunFigures, name: str) -> Rate | None:

@@ -7,19 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from rmr1_sdk import benchmarks
 from rmr1_sdk.benchmarks import BENCHMARKS, PROFILES, Benchmark, Profile, Scores
-from rmr1_sdk.benchmarks.rows import digest
-from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
-from rmr1_sdk.judgments import read_judgments
+from rmr1_sdk.errors import DataError, RMR1Error
+from rmr1_sdk.files import file_digest
+from rmr1_sdk.judgments import judgments_of, read_judgments, read_record
 from rmr1_sdk.pairs import read_pairs
 from rmr1_sdk.types import Judgment, Pair
 
 __all__ = ["Judged", "Run", "read_runs"]
 
-_JUDGMENTS = "judgments.jsonl"  # what `rmr1 bench` calls them
 _NO_PAIRS = "no questions, no answers, and nothing about right and wrong but what scores.json says"
 
 
@@ -71,15 +68,17 @@ class Judged:
 
 
 def read_runs(paths: Sequence[str | Path], data: str | Path | None = None) -> Judged:
-    """Runs: a folder of `rmr1 bench --out`, or a file of `rmr1 judge --out`; the same pairs in all of them.
+    """Runs: a folder of `rmr1 bench --out`, or what `rmr1 judge --out` names, a file or a folder of shards.
+
+    All of them are over the same pairs.
 
     `data` is the file or folder that was judged. Without it, it is looked for where the first run had it, and not
     found there, the report says what it lacks.
 
     Raises ConfigError for what is not there, and DataError for runs of different pairs and for files that are none.
     """
-    files = [_judgments_file(Path(path).expanduser()) for path in paths]
-    records = [_record(file) for file in files]
+    files = [judgments_of(Path(path).expanduser()) for path in paths]
+    records = [read_record(file) for file in files]
     first = next((record for record in records if record), {})
     for file, record in zip(files, records, strict=True):
         for field in ("benchmark", "data_sha256"):
@@ -105,29 +104,6 @@ def read_runs(paths: Sequence[str | Path], data: str | Path | None = None) -> Ju
     )
 
 
-def _judgments_file(path: Path) -> Path:
-    file = path / _JUDGMENTS if path.is_dir() else path
-    if not file.is_file():
-        what = f"no {_JUDGMENTS} in this folder" if path.is_dir() else "no such file or folder"
-        raise ConfigError(f"{path}: {what}; a run is the folder of `rmr1 bench --out`, or a file of `rmr1 judge --out`")
-    return file
-
-
-def _record(file: Path) -> dict[str, Any]:
-    """The `run.json` beside it; nothing where there is none, or it is that of other judgments."""
-    path = file.parent / "run.json"
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"not a record of a run ({error})", path=path) from error
-    if not isinstance(found, dict):
-        raise DataError("not a record of a run", path=path)
-    whose = found.get("out", _JUDGMENTS if "benchmark" in found else file.name)
-    return found if whose == file.name else {}
-
-
 def _pairs(record: Mapping[str, Any], data: str | Path | None) -> tuple[list[Pair], Benchmark | None, tuple[str, ...]]:
     """The pairs that were judged, the labelled ones as a benchmark, and what is missing."""
     place = _place(data) or _place(record.get("data"))
@@ -140,7 +116,7 @@ def _pairs(record: Mapping[str, Any], data: str | Path | None) -> tuple[list[Pai
         if data is not None:
             raise
         return [], None, (f"The pairs are not at hand ({error}): {_NO_PAIRS}. --data names their file.",)
-    found = digest([place]) if name is None and place else benchmark and benchmark.data_sha256
+    found = file_digest(place) if name is None and place else benchmark and benchmark.data_sha256
     if found and record.get("data_sha256", found) != found:
         raise DataError(f"these are other pairs: SHA-256 {found}, not {record['data_sha256']}", path=place)
     if benchmark is None:
@@ -167,7 +143,7 @@ def _own(place: Path, record: Mapping[str, Any]) -> tuple[Benchmark | None, list
 
 def _run(file: Path, record: Mapping[str, Any], benchmark: Benchmark | None) -> Run:
     missing = [] if record else ["There is no run.json of these judgments: how they were asked for is not known."]
-    read = benchmarks.read_results(benchmark, file) if benchmark else _judgments(file)
+    read = benchmarks.read_results(benchmark, file) if benchmark else list(read_judgments(file))
     judgments = {judgment.pair_id: judgment for judgment in read}
     if not read:
         raise DataError("no judgments in it", path=file)
@@ -176,20 +152,6 @@ def _run(file: Path, record: Mapping[str, Any], benchmark: Benchmark | None) -> 
     scores = _scores(file.parent / "scores.json") if benchmark is None else None
     model = str(record.get("model") or read[0].model or file.stem)
     return Run(model, file, record, judgments, scores, tuple(missing))
-
-
-def _judgments(file: Path) -> list[Judgment]:
-    if file.suffix.lower() in (".csv", ".parquet"):
-        return list(read_judgments(file))
-    read = []
-    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
-        try:
-            read.append(Judgment.model_validate_json(line))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the line"
-            raise DataError(f"not a judgment ({where}: {first['msg']})", path=file, line=number) from error
-    return read
 
 
 def _scores(path: Path) -> Scores | None:

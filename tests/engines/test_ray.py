@@ -1,4 +1,4 @@
-"""`rmr1 judge --ray` over real Ray clusters on this machine."""
+"""`rmr1 judge --ray` and `rmr1 bench --ray` over real Ray clusters on this machine."""
 
 import json
 import signal
@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from rmr1_sdk.benchmarks import BENCHMARKS
 from rmr1_sdk.judgments import read_judgments
+from tests.published import write
 
 BLOCK = 50
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -123,6 +125,39 @@ def test_a_killed_run_goes_on_with_the_blocks_that_have_no_shard(start: Start, a
     _, told = other.communicate(timeout=100)
     assert other.returncode == 2
     assert "out.parquet was begun with another seed" in told
+
+
+def test_a_benchmark_is_judged_by_shard_and_scored_as_in_one_process(
+    rmr1: list[str], asked: Path, tmp_path: Path
+) -> None:
+    data = write("llmbar", tmp_path / "data", BENCHMARKS["llmbar"].counts)
+
+    def bench(name: str, *more: object) -> dict[str, Any]:
+        given = ["bench", "llmbar", "--data", data, "--model", "fake:tests.replies:logged", "--limit", 42]
+        command = [*rmr1, *given, "--out", tmp_path / name, *more]
+        return ended(
+            subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+
+    alone = bench("alone")
+    report = ("--ray", "local", "--block-size", 10, "--report", tmp_path / "r.json")
+    over = bench("over", *report, "--replicas", 2, "--cpus", 0.5)
+    assert over["scores"] == alone["scores"] == json.loads((tmp_path / "over" / "scores.json").read_text())["scores"]
+    folder = tmp_path / "over" / "judgments.jsonl"
+    parts = [f"part-00000{n}.jsonl" for n in range(5)]
+    assert sorted(path.name for path in folder.iterdir()) == ["_run.json", *parts]
+    record = json.loads((tmp_path / "over" / "run.json").read_text())
+    other = json.loads((tmp_path / "alone" / "run.json").read_text())
+    assert {name: value for name, value in record.items() if name != "block_size"} == other
+    (folder / parts[2]).unlink()
+    before = len(asked.read_text().split())
+    again = bench("over", *report)
+    assert len(asked.read_text().split()) - before == 10 * 2
+    assert again["scores"] == alone["scores"]
+    assert json.loads((tmp_path / "r.json").read_text())["runs"][0]["outcomes"]["judged"] == 42
+    rescored = [*rmr1, "bench", "llmbar", "--from", str(tmp_path / "over")]
+    said = subprocess.run(rescored, capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout)["scores"][0]["figures"] == alone["scores"][0]["figures"]
 
 
 def replicas() -> list[str]:
