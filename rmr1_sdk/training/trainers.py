@@ -32,6 +32,8 @@ __all__ = [
 
 _AT_ONCE = 32
 """Readings in one batch."""
+_WAIT_S = 24 * 60 * 60
+"""How long processes wait for each other, as for the first while it judges. Their launcher sees one that dies."""
 _WHOLE = "whole"
 """An empty file that comes last into a checkpoint."""
 
@@ -91,6 +93,7 @@ def settings(seed: int) -> dict[str, Any]:
         "use_cpu": not gpu,
         "dataloader_pin_memory": gpu,
         "seed": seed,
+        "ddp_timeout": _WAIT_S,
         "logging_steps": 1,  # so that figures do not depend on where a run was killed
         "report_to": [],
         "disable_tqdm": not sys.stderr.isatty(),
