@@ -180,6 +180,7 @@ def grpo(plan: GrpoPlan, out: Path) -> GrpoResult:
             result = _result(trained)
             _leave(plan, out, trained.prompt, result.best_step)
             step.write("result.json", result.model_dump_json(indent=2) + "\n")
+            step.note("model_commit", Checkpoint(plan.model, "auto", None).commit)
             step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted((out / "checkpoint").iterdir())))
             step.finish()
             shutil.rmtree(out / "checkpoints")

@@ -233,6 +233,7 @@ def _train(plan: SftPlan, step: Step) -> None:
     prompt = _prompt_of(traces, plan.traces)
     held_out = read_held_out(plan.held_out) if plan.held_out else []
     model, tokenizer = load(plan.model, lora=plan.lora_rank is not None)
+    step.note("model_commit", Checkpoint(plan.model, "auto", None).commit)
     examples = [example(trace, tokenizer) for trace in traces]
     fitting = [each for each in examples if len(each.input_ids) <= plan.max_length]
     if not fitting:

@@ -121,7 +121,8 @@ def test_scores_of_merges(tmp_path: Path, model: dict[str, Any], scores: dict[st
 
 def test_the_card_says_what_was_measured_and_how_it_was_trained(tmp_path: Path) -> None:
     trained = tmp_path / "checkpoint"
-    record = {"stage": "sft", "rmr1_sdk": "1", "settings": {"model": str(tmp_path / "base"), "epochs": 2.0}}
+    settings = {"model": str(tmp_path / "base"), "epochs": 2.0}
+    record = {"stage": "sft", "rmr1_sdk": "1", "settings": settings, "model_commit": "c0ffee"}
     (tmp_path / "step.json").write_text(json.dumps(record))
     (tmp_path / "card.md").write_text("# Data card\n\n12 rows were read.\n\n## Lengths\n\n| |\n")
     of_checkpoint = judgments("AA", "AB", "BB", "--")
@@ -138,6 +139,7 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(tmp_path: Path) 
     assert "4 pairs of `pairs.jsonl`, each in both orders" in card
     assert "| mine-F16.gguf | 1.5 | 37.5% [" in card
     assert "| 75.0% [30.1%, 95.4%] of 4 | +0.0 [+0.0, +0.0] |" in card
+    assert '- model_commit: `"c0ffee"`' in card
     assert 'Stage `sft` of rmr1_sdk 1.\n\n- model: `"base"`\n- epochs: `2.0`' in card
     assert "## What it learned from\n\n12 rows were read.\n\n### Lengths" in card
     assert "names the answer shown first in 66.7%" in card
