@@ -63,6 +63,7 @@ class _Session:
     def __init__(self) -> None:
         self.policy: Policy | None = None
         self.comparisons = asyncio.Semaphore()
+        self.grades = asyncio.Semaphore()
         self.requests = asyncio.Semaphore()
         self.streaming = False
         self.spent = 0
@@ -448,7 +449,7 @@ class Judge:
 
     async def _rubric(self, topic: Topic) -> Rubric:
         session, policy = await self._start()
-        async with session.comparisons:
+        async with session.grades:
             written = await self._written(topic, self._grading(policy), self._work(session))
         if written.rubric is None:
             raise GradingFailed(written)
@@ -457,7 +458,7 @@ class Judge:
     async def _grade(self, answered: Answered) -> Grade:
         session, policy = await self._start()
         grading = self._grading(policy)
-        async with session.comparisons:
+        async with session.grades:
             work = self._work(session)  # its time begins now, not while it waits
             if isinstance(answered.rubric, Rubric):
                 grade = Grade(rubric=answered.rubric)
@@ -521,6 +522,7 @@ class Judge:
             if session.policy is None:
                 policy = await asyncio.to_thread(self._make_policy)
                 session.comparisons = asyncio.Semaphore(self._concurrent_comparisons(policy))
+                session.grades = asyncio.Semaphore(self._filling(self._votes))
                 session.requests = asyncio.Semaphore(self._concurrent_requests())
                 session.streaming = self.backend.capabilities.streaming
                 session.policy = policy
@@ -559,8 +561,11 @@ class Judge:
         return self._max_concurrency or self.backend.capabilities.concurrency
 
     def _concurrent_comparisons(self, policy: Policy) -> int:
-        """As many as fill the engine, and no more: a pair's later rounds then find its prefix still warm."""
-        return max(1, self._concurrent_requests() // (policy.votes * (2 if policy.orders == "both" else 1)))
+        return self._filling(policy.votes * (2 if policy.orders == "both" else 1))
+
+    def _filling(self, requests: int) -> int:
+        """As many as fill the engine with so many requests each, and no more: later rounds find a prefix still warm."""
+        return max(1, self._concurrent_requests() // requests)
 
     async def _judge(self, pair: Pair, stream: Stream[Section] | None = None) -> Judgment:
         session, policy = await self._start()

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
 
 from rmr1_sdk import ConfigError, DataError
 from rmr1_sdk.benchmarks import Benchmark, load, read_results
+from rmr1_sdk.benchmarks.figures import grade
 from rmr1_sdk.judgments import open_judgments, shard_name
 from tests.published import decided, says, write
 
@@ -65,6 +67,19 @@ def test_two_order_figures_of_recorded_judges(
         "right in both": (right_in_both, 200),
         "orders differ": (flips, read_in_both),
     }
+
+
+@pytest.mark.parametrize(("judge", "by_order", "by_majority"), [("GPT-4", 0.81, 0.81), ("PaLM2", 0.7025, 0.705)])
+def test_llmbar_takes_the_mean_of_both_orders(
+    shared: Path, tmp_path: Path, judge: str, by_order: float, by_majority: float
+) -> None:
+    """As its authors' evaluate.py does: an order that cannot be read is not made up for by the other."""
+    benchmark = mtbench(shared, tmp_path)
+    judgments = {judgment.pair_id: judgment for judgment in read_results(benchmark, recorded(shared, judge))}
+    assert benchmark.score(judgments.values()).figures[0].value == pytest.approx(by_majority)
+    worth = tiny("llmbar", tmp_path).protocol().worth
+    values = [grade(pair, judgments[pair.id], worth).value for pair in benchmark.pairs()]
+    assert mean(values) == pytest.approx(by_order)
 
 
 def test_two_recorded_judges_compared(shared: Path, tmp_path: Path) -> None:

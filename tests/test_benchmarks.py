@@ -458,6 +458,18 @@ def test_llmbar_and_judgebench_have_their_groups(tmp_path: Path) -> None:
     assert scores.figure("claude-3-5-sonnet-20240620, math").value == 0.0
 
 
+@pytest.mark.parametrize(
+    ("given", "other", "value"),
+    [(True, True, 1), (True, False, 0.5), (True, None, 0.5), (None, False, 0), (None, None, 0), (False, False, 0)],
+)
+def test_each_order_of_llmbar_counts_by_itself(
+    tmp_path: Path, given: bool | None, other: bool | None, value: float
+) -> None:
+    llmbar = load("llmbar", write("llmbar", tmp_path), partial=True)
+    assert llmbar.score([says(pair, given, other) for pair in llmbar.pairs()]).figures[0].value == value
+    assert llmbar.score([says(pair, True) for pair in llmbar.pairs()]).figures[0].value == 1  # one order was asked
+
+
 def test_intervals_know_that_pairs_share_prompts(tmp_path: Path) -> None:
     """Nine pairs of one prompt that come out alike are one thing learned."""
     benchmark = load(

@@ -4,6 +4,7 @@ import asyncio
 import pickle
 import re
 import string
+from collections import Counter
 from collections.abc import Sequence
 from math import log
 from pathlib import Path
@@ -370,6 +371,30 @@ def test_time_begins_with_the_work() -> None:
         return await asyncio.gather(*(judge.agrade(QUESTION, str(n), rubric=RUBRIC) for n in range(12)))
 
     assert all(grade.score is not None for grade in asyncio.run(grades()))
+
+
+@pytest.mark.parametrize(("votes", "grades"), [(1, 6), (3, 2)])
+def test_as_many_grades_run_at_once_as_fill_the_engine(votes: int, grades: int) -> None:
+    asked = Asked()
+    running: Counter[str] = Counter()
+    requests: list[int] = []
+    answers: list[int] = []
+
+    async def slowly(request: Request) -> str | Completion:
+        answer = request.messages[-1].content
+        running[answer] += 1
+        requests.append(running.total())
+        answers.append(len(+running))
+        await asyncio.sleep(0.02)
+        running[answer] -= 1
+        return asked(request)
+
+    async def all_of_them() -> None:
+        judge = Judge(FakeBackend(slowly), max_concurrency=6, votes=votes)
+        await asyncio.gather(*(judge.agrade(QUESTION, str(n), rubric=RUBRIC) for n in range(12)))
+
+    asyncio.run(all_of_them())
+    assert (max(requests), max(answers)) == (6, grades)
 
 
 def test_votes_that_stop_early_are_for_comparing() -> None:

@@ -50,10 +50,12 @@ def duplicates(files: list[Path]) -> list[str]:
     seen: dict[tuple[str, ...], str] = {}
     found = []
     for file in files:
+        text = file.read_text(encoding="utf-8")
+        imports = imported(text)
         rows = [
             (number, line.strip())
-            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
-            if line.strip() and not line.startswith(("import ", "from "))
+            for number, line in enumerate(text.splitlines(), start=1)
+            if line.strip() and number not in imports
         ]
         skip_to = 0
         for at in range(len(rows) - SAME + 1):
@@ -64,6 +66,12 @@ def duplicates(files: list[Path]) -> list[str]:
                 found.append(f"{place} and {first}")
                 skip_to = at + SAME
     return found
+
+
+def imported(text: str) -> set[int]:
+    """The numbers of the lines that are imports, those that go on over several lines too."""
+    imports = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom))
+    return {number for node in imports for number in range(node.lineno, (node.end_lineno or 0) + 1)}
 
 
 if __name__ == "__main__":

@@ -50,12 +50,22 @@ class Checkpoint:
         return _digest(self.model)
 
     @property
+    def commit(self) -> str | None:
+        """The commit on the hub, once a model was loaded by its name; None for a folder."""
+        if self._folder.is_dir():
+            return None
+        from huggingface_hub import try_to_load_from_cache  # comes with every engine that reads checkpoints
+
+        found = try_to_load_from_cache(self.model, "config.json")
+        return Path(found).parent.name if isinstance(found, str) else None
+
+    @property
     def prompt(self) -> str | None:
         """The prompt that the adapter, or else the checkpoint, was trained with; raises what recorded_prompt raises."""
         of_adapter = recorded_prompt(Path(self.adapter)) if self.adapter else None
         return of_adapter or recorded_prompt(Path(self.source))
 
-    def identity(self, digest: str) -> str:
+    def identity(self, digest: str | None) -> str:
         """What its answers depend on, with the digest above or the commit on the hub."""
         adapter = f":{_digest(self.adapter) or self.adapter}" if self.adapter else ""
         return f"{self.name}:{digest}:{self.dtype}{adapter}"

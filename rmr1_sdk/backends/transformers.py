@@ -67,7 +67,7 @@ class Transformers:
     def identity(self) -> str:
         """Name, fingerprint of the files or commit on the hub, dtype and adapter. For the hub, loads the model."""
         if self._identity is None:
-            digest = self._checkpoint.digest or self._engine.get().call(lambda loaded: loaded.commit)
+            digest = self._checkpoint.digest or self._engine.get().call(lambda _: self._checkpoint.commit)
             self._identity = f"transformers:{self._checkpoint.identity(digest)}"
         return self._identity
 
@@ -264,7 +264,6 @@ class _Loaded:
         self._tokenizer = tokenizer
         self._device = model.device
         self.speech = Speech(tokenizer)
-        self.commit = str(getattr(model.config, "_commit_hash", None))
         own = model.generation_config
         ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
         self._ends = {*ends, tokenizer.eos_token_id} - {None}

@@ -77,7 +77,10 @@ class VLLM:
     def identity(self) -> str:
         """Name, fingerprint of the files or commit on the hub, dtype, adapter, engine_args. For the hub, loads it."""
         if self._identity is None:
-            digest = self._checkpoint.digest or self._engine.get().load().commit
+            digest = self._checkpoint.digest
+            if digest is None:
+                self._engine.get().load()
+                digest = self._checkpoint.commit
             args = json.dumps(self._changes_answers, sort_keys=True, default=str) if self._changes_answers else ""
             self._identity = f"vllm:{self._checkpoint.identity(digest)}{args}"
         return self._identity

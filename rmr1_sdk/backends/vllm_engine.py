@@ -51,7 +51,6 @@ class Running:
         config = self._llm.vllm_config
         self.name = checkpoint.name
         self.speech = Speech(self._llm.get_tokenizer())
-        self.commit = str(getattr(config.model_config.hf_config, "_commit_hash", None))
         self._copies: int = config.parallel_config.data_parallel_size
         self.concurrency: int = config.scheduler_config.max_num_seqs * self._copies
         self._n_ctx: int = config.model_config.max_model_len

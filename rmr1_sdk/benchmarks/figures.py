@@ -7,11 +7,13 @@ again, in each leaf for itself, and the figure is computed anew.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal, NamedTuple
 
 from rmr1_sdk.seeds import digest
 from rmr1_sdk.stats import Interval, bootstrap, percentiles, wilson
-from rmr1_sdk.types import Judgment, Pair, Value
+from rmr1_sdk.types import Judgment, Outcome, Pair, Value
+from rmr1_sdk.voting import majority
 
 __all__ = [
     "Estimator",
@@ -32,21 +34,24 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Worth:
-    """What a judgment is worth that names no side, where right is 1 and wrong is 0.
+    """What a judgment is worth, where right is 1 and wrong is 0.
 
     Attributes:
         tie: a tie, where the label is a side.
         unreadable: no verdict; None counts it as a tie.
         consistent_only: where both orders were asked and are not read the same, it is worth 0 whatever the label.
+        by_order: where both orders were asked, it is the mean of the two, each worth something by itself; else one
+            that cannot be read leaves it to the other.
     """
 
     tie: float = 0.5
     unreadable: float | None = 0.0
     consistent_only: bool = False
+    by_order: bool = False
 
     def __str__(self) -> str:
         unreadable = "what a tie is" if self.unreadable is None else f"{self.unreadable:g}"
-        orders = ", orders that differ 0" if self.consistent_only else ""
+        orders = ", orders that differ 0" if self.consistent_only else ", in each order" if self.by_order else ""
         return f"a tie is worth {self.tie:g}, an unreadable verdict {unreadable}{orders}"
 
 
@@ -71,15 +76,22 @@ def grade(pair: Pair, judgment: Judgment, worth: Worth) -> Graded:
     both = {verdict.shown for verdict in judgment.verdicts} == {"AB", "BA"}
     differs = worth.consistent_only and both and judgment.position_consistent is not True
     right = covered and judgment.winner == pair.label and not differs
-    if right:
-        value = 1.0
-    elif judgment.winner is None and worth.unreadable is not None:
-        value = worth.unreadable  # nothing was read in either order
-    elif judgment.winner in ("tie", None) and not differs:
-        value = 1.0 if pair.label == "tie" else worth.tie
+    if worth.by_order and both:
+        orders = [[each for each in judgment.verdicts if each.shown == shown] for shown in ("AB", "BA")]
+        value = fmean(_value(pair, majority(order), worth) for order in orders)
     else:
-        value = 0.0
+        value = 0.0 if differs else _value(pair, judgment.winner, worth)
     return Graded(pair, judgment, value, right, covered)
+
+
+def _value(pair: Pair, winner: Outcome | None, worth: Worth) -> float:
+    if winner is None and worth.unreadable is not None:
+        return worth.unreadable
+    if winner and winner == pair.label:
+        return 1.0
+    if winner in ("tie", None):
+        return 1.0 if pair.label == "tie" else worth.tie
+    return 0.0
 
 
 class Item(NamedTuple):

@@ -47,7 +47,7 @@ ENTRY = Entry(
     source="https://github.com/princeton-nlp/LLMBar",
     make=_pairs,
     nodes=_nodes,
-    official=Protocol(orders="both", worth=Worth(tie=0.5, unreadable=0.0)),
+    official=Protocol(orders="both", worth=Worth(tie=0.5, unreadable=0.0, by_order=True)),
     files=("**/LLMBar/**/dataset.json", "**/dataset.json"),
     counts=COUNTS,
 )

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +25,10 @@ from rmr1_sdk.training.trainers import (
     judged,
     last_whole,
     load,
-    mark_whole,
-    processes,
+    micro_batches,
     quiet_trl,
+    recorder,
+    settings,
 )
 from rmr1_sdk.types import Pair, Value
 
@@ -180,6 +180,7 @@ def grpo(plan: GrpoPlan, out: Path) -> GrpoResult:
             result = _result(trained)
             _leave(plan, out, trained.prompt, result.best_step)
             step.write("result.json", result.model_dump_json(indent=2) + "\n")
+            step.note("model_commit", Checkpoint(plan.model, "auto", None).commit)
             step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted((out / "checkpoint").iterdir())))
             step.finish()
             shutil.rmtree(out / "checkpoints")
@@ -218,6 +219,7 @@ def _train(plan: GrpoPlan, out: Path) -> _Trained:
         return judged(trainer.model, tokenizer, prompt.name, pairs, max_tokens=plan.max_completion_tokens)
 
     watched = _Watched(Figures(out / "figures.jsonl"), judge, held_out, canary, plan.collapse_margin)
+    trainer.add_callback(recorder(watched.figures, _figures))
     trainer.add_callback(_callback(watched))
     last = last_whole(out / "checkpoints")
     watched.begin_after(int(last.name.rpartition("-")[2]) if last else 0)
@@ -338,16 +340,16 @@ def _trainer(
             from trl import GRPOConfig, GRPOTrainer
         except ImportError as error:
             raise MissingExtraError("trl", "train") from error
-        settings = _settings(plan, rate) | {"output_dir": str(checkpoints), "reward_weights": rewards.weights}
+        given = _settings(plan, rate) | {"output_dir": str(checkpoints), "reward_weights": rewards.weights}
         if unknown := sorted(set(plan.trl) - set(GRPOConfig.__dataclass_fields__)):
             raise ConfigError(f"--trl {unknown[0]}: TRL's GRPOConfig has no such field")
-        if ours := sorted(set(plan.trl) & set(settings)):
+        if ours := sorted(set(plan.trl) & set(given)):
             raise ConfigError(f"--trl {ours[0]}: that is set by this command's own options")
         made = GRPOTrainer(
             model=model,
             reward_funcs=rewards.functions,
             # the mean over each completion's tokens, as in the paper's equation 9
-            args=GRPOConfig(**settings, **({"loss_type": "grpo"} | plan.trl)),
+            args=GRPOConfig(**given, **({"loss_type": "grpo"} | plan.trl)),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             peft_config=adapters(plan.lora_rank),
@@ -358,17 +360,9 @@ def _trainer(
 
 def _settings(plan: GrpoPlan, rate: float) -> dict[str, Any]:
     """The fields of GRPOConfig. RM-R1 trained with verl; where it names no value, these are that trainer's own."""
-    import torch
-
-    at_once = plan.micro_batch_size * processes()
-    accumulate, rest = divmod(plan.batch_size * plan.group, at_once)
-    if rest or not accumulate:
-        raise ConfigError(
-            f"the {plan.batch_size * plan.group} completions of a step are no multiple of micro_batch_size "
-            f"{plan.micro_batch_size} times {processes()} processes"
-        )
+    completions = plan.batch_size * plan.group
+    accumulate = micro_batches(f"the {completions} completions of a step are", completions, plan.micro_batch_size)
     steps = plan.rollout_size // plan.batch_size
-    gpu = torch.cuda.is_available()
     return {
         "num_generations": plan.group,
         "temperature": plan.temperature,
@@ -382,22 +376,15 @@ def _settings(plan: GrpoPlan, rate: float) -> dict[str, Any]:
         "learning_rate": rate,
         "lr_scheduler_type": "constant",
         "weight_decay": 0.01,
-        "max_grad_norm": 1.0,
         "beta": plan.kl,
         "use_bias_correction_kl": False,  # the k3 estimate as it is
         "epsilon": plan.clip,
         "disable_dropout": True,  # else a token's probability moves without a step
         "gradient_checkpointing": plan.gradient_checkpointing,
-        "bf16": gpu and torch.cuda.is_bf16_supported(),
-        "use_cpu": not gpu,
-        "dataloader_pin_memory": gpu,
-        "seed": plan.seed,
         # between two rollouts: completions that are half used up cannot be gone on from
         "save_steps": plan.every * steps,
         "save_total_limit": 3,  # the last, the one before until that is whole, and the best
-        "logging_steps": 1,  # so that figures do not depend on where a run was killed
-        "report_to": [],
-        "disable_tqdm": not sys.stderr.isatty(),
+        **settings(plan.seed),
     }
 
 
@@ -508,7 +495,7 @@ def _figures(logs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _callback(watched: _Watched) -> Any:
-    """What writes figures while a trainer runs, lets the judge try, and stops a run that collapses."""
+    """What lets the judge try while a trainer runs, and stops a run that collapses."""
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not read by mypy
@@ -519,13 +506,5 @@ def _callback(watched: _Watched) -> Any:
                     state.best_global_step = watched.best.step  # the trainer does not delete that checkpoint
                 if watched.stopped:
                     control.should_training_stop = True
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-            if state.is_world_process_zero and "loss" in logs:
-                watched.figures.add({"step": state.global_step, **_figures(logs)})
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.is_world_process_zero:
-                mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     return Watch()

@@ -81,7 +81,8 @@ def _training(step: Path) -> str:
     if not step.is_file():
         return "Not known: there is no `step.json` beside the folder it was exported from."
     record = json.loads(step.read_text(encoding="utf-8"))
-    settings = [f"- {name}: `{json.dumps(_named(value))}`" for name, value in record["settings"].items()]
+    made_with = record["settings"] | {name: record[name] for name in ("model_commit",) if name in record}
+    settings = [f"- {name}: `{json.dumps(_named(value))}`" for name, value in made_with.items()]
     return "\n".join([f"Stage `{record['stage']}` of rmr1_sdk {record['rmr1_sdk']}.", "", *settings])
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.stats import bootstrap, percentiles, wilson
-from rmr1_sdk.training.card import Share
+from rmr1_sdk.stats import bootstrap, percentiles
+from rmr1_sdk.training.card import Share, share
 from rmr1_sdk.training.held_out import HeldOut, picks
 from rmr1_sdk.types import Judgment, Pair, Value
 
@@ -26,7 +26,8 @@ class Difference(Value):
 class Parity(Value):
     """How a file judges beside its checkpoint, over the same pairs in both orders.
 
-    `agreement` is the share of readings in which both name the same side; one that either cannot read is none.
+    `agreement` is the share of readings in which both name the same side; one that either cannot read is none. Its
+    interval is as wide as if both readings of a pair were always alike.
     `difference` is the file's accuracy less the checkpoint's, by a paired bootstrap over pairs; where nothing differed,
     its interval has no width, and `agreement` says how much may.
     """
@@ -49,7 +50,7 @@ def parity(pairs: Sequence[Pair], of_checkpoint: Sequence[Judgment], of_file: Se
         for ours, theirs in zip(of_file, of_checkpoint, strict=True)
         for shown, side in picks(ours).items()
     )
-    agreement = wilson(same, 2 * len(pairs))
+    agreement = share(same / 2, len(pairs))
     assert agreement
     rights = [_right(pairs, judgments) for judgments in (of_file, of_checkpoint)]
     ours, theirs = ([(right, 2.0) for right in each] for each in rights)
@@ -57,7 +58,7 @@ def parity(pairs: Sequence[Pair], of_checkpoint: Sequence[Judgment], of_file: Se
     gap = percentiles((sum(rights[0]) - sum(rights[1])) / (2 * len(pairs)), draws)
     return Parity(
         held_out=HeldOut.of(pairs, of_file),
-        agreement=Share(**agreement._asdict(), of=2 * len(pairs)),
+        agreement=agreement,
         difference=Difference(**gap._asdict()),
     )
 

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from pydantic import Field
 from rmr1_sdk import prompts
 from rmr1_sdk.backends.base import opens_thought
 from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
-from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
+from rmr1_sdk.errors import DataError, MissingExtraError
 from rmr1_sdk.training.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.steps import Step, Trace, read_traces
 from rmr1_sdk.training.trainers import (
@@ -23,8 +22,9 @@ from rmr1_sdk.training.trainers import (
     judged,
     last_whole,
     load,
-    mark_whole,
-    processes,
+    micro_batches,
+    recorder,
+    settings,
 )
 from rmr1_sdk.types import Value
 
@@ -233,6 +233,7 @@ def _train(plan: SftPlan, step: Step) -> None:
     prompt = _prompt_of(traces, plan.traces)
     held_out = read_held_out(plan.held_out) if plan.held_out else []
     model, tokenizer = load(plan.model, lora=plan.lora_rank is not None)
+    step.note("model_commit", Checkpoint(plan.model, "auto", None).commit)
     examples = [example(trace, tokenizer) for trace in traces]
     fitting = [each for each in examples if len(each.input_ids) <= plan.max_length]
     if not fitting:
@@ -245,6 +246,7 @@ def _train(plan: SftPlan, step: Step) -> None:
     def judge() -> HeldOut:
         return judged(trainer.model, tokenizer, prompt, held_out, max_tokens=longest + longest // 2)
 
+    trainer.add_callback(recorder(figures, lambda logs: {name: logs[name] for name in _LOGGED}))
     trainer.add_callback(_watch(figures, judge if held_out else None, plan.every))
     last = last_whole(checkpoints)
     trainer.train(resume_from_checkpoint=last and str(last))
@@ -307,16 +309,8 @@ def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, e
 
 
 def _config(plan: SftPlan, checkpoints: Path, parameters: int) -> Any:
-    import torch
     from trl import SFTConfig
 
-    accumulate, rest = divmod(plan.batch_size, plan.micro_batch_size * processes())
-    if rest or not accumulate:
-        raise ConfigError(
-            f"batch_size {plan.batch_size} is no multiple of micro_batch_size {plan.micro_batch_size} "
-            f"times {processes()} processes"
-        )
-    gpu = torch.cuda.is_available()
     # RM-R1 trained with OpenRLHF; where it names no value, these are that trainer's own
     return SFTConfig(
         output_dir=str(checkpoints),
@@ -326,24 +320,19 @@ def _config(plan: SftPlan, checkpoints: Path, parameters: int) -> Any:
         warmup_steps=0.03,  # of all steps
         adam_beta2=0.95,
         weight_decay=0.0,
-        max_grad_norm=1.0,
         num_train_epochs=plan.epochs,
         per_device_train_batch_size=plan.micro_batch_size,
-        gradient_accumulation_steps=accumulate,
+        gradient_accumulation_steps=micro_batches(
+            f"batch_size {plan.batch_size} is", plan.batch_size, plan.micro_batch_size
+        ),
         gradient_checkpointing=plan.gradient_checkpointing,
         packing=plan.packing,
         max_length=plan.max_length,
         dataset_kwargs={"skip_prepare_dataset": True},  # it is prepared
         remove_unused_columns=False,
-        bf16=gpu and torch.cuda.is_bf16_supported(),
-        use_cpu=not gpu,
-        dataloader_pin_memory=gpu,
-        seed=plan.seed,
         save_steps=plan.every,
         save_total_limit=2,
-        logging_steps=1,  # so that figures do not depend on where a run was killed
-        report_to=[],
-        disable_tqdm=not sys.stderr.isatty(),
+        **settings(plan.seed),
     )
 
 
@@ -351,7 +340,7 @@ _LOGGED = ("loss", "verdict_loss", "learning_rate", "grad_norm", "mean_token_acc
 
 
 def _watch(figures: Figures, judge: Callable[[], HeldOut] | None, every: int) -> Any:
-    """What writes figures while a trainer runs, and marks the checkpoints that are whole."""
+    """What lets a model judge while a trainer runs."""
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not read by mypy
@@ -364,14 +353,6 @@ def _watch(figures: Figures, judge: Callable[[], HeldOut] | None, every: int) ->
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero and (state.global_step % every == 0 or state.global_step == state.max_steps):
                 self._judge(state.global_step)
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-            if state.is_world_process_zero and "loss" in logs:
-                figures.add({"step": state.global_step, **{name: logs[name] for name in _LOGGED}})
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.is_world_process_zero:
-                mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
         def _judge(self, step: int) -> None:
             if judge is not None:

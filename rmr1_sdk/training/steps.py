@@ -127,6 +127,11 @@ class Step:
         """Count files among the outputs that were written by others."""
         self._made += names
 
+    def note(self, name: str, value: str | None) -> None:
+        """Note something that came out on the way, and that another run need not have in common; None is nothing."""
+        if value is not None:
+            self._record[name] = value
+
     def finish(self) -> None:
         """Note that everything is there."""
         outputs = {name: file_digest(self.out / name) for name in self._made}

@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,24 +24,22 @@ __all__ = [
     "judged",
     "last_whole",
     "load",
-    "mark_whole",
-    "processes",
+    "micro_batches",
     "quiet_trl",
+    "recorder",
+    "settings",
 ]
 
 _AT_ONCE = 32
 """Readings in one batch."""
+_WAIT_S = 24 * 60 * 60
+"""How long processes wait for each other, as for the first while it judges. Their launcher sees one that dies."""
 _WHOLE = "whole"
 """An empty file that comes last into a checkpoint."""
 
 
-def processes() -> int:
-    """How many train together, as torchrun and `accelerate launch` tell each of them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def is_first_process() -> bool:
-    """Whether this one writes the files."""
+    """Whether this one of the processes that train together writes the files; their launcher tells each."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -69,6 +68,36 @@ def load(model: str, *, lora: bool) -> tuple[Any, Any]:
         return AutoModelForCausalLM.from_pretrained(source, dtype=dtype), AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--model {model}: {error}") from error
+
+
+def micro_batches(what: str, sequences: int, micro_batch_size: int) -> int:
+    """How many micro batches of a process a step of so many sequences takes.
+
+    Raises ConfigError where that does not come out even; `what` names the sequences in it, with their verb.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun and `accelerate launch` tell each of them
+    count, rest = divmod(sequences, micro_batch_size * processes)
+    if rest or not count:
+        raise ConfigError(f"{what} no multiple of micro_batch_size {micro_batch_size} times {processes} processes")
+    return count
+
+
+def settings(seed: int) -> dict[str, Any]:
+    """The fields that the configurations of TRL's trainers share; of plans, only `seed` is in them."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return {
+        "max_grad_norm": 1.0,
+        "bf16": gpu and torch.cuda.is_bf16_supported(),
+        "use_cpu": not gpu,
+        "dataloader_pin_memory": gpu,
+        "seed": seed,
+        "ddp_timeout": _WAIT_S,
+        "logging_steps": 1,  # so that figures do not depend on where a run was killed
+        "report_to": [],
+        "disable_tqdm": not sys.stderr.isatty(),
+    }
 
 
 def adapters(rank: int | None) -> Any:
@@ -118,9 +147,23 @@ class Figures:
         self._path.write_bytes(b"".join(line + b"\n" for line in kept))
 
 
-def mark_whole(checkpoint: Path) -> None:
-    """Say that a checkpoint was written to its end."""
-    (checkpoint / _WHOLE).touch()
+def recorder(figures: Figures, kept: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """What writes down the figures of each step while a trainer runs, and marks the checkpoints that are whole.
+
+    `kept` chooses of what the trainer logs.
+    """
+    from transformers import TrainerCallback
+
+    class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is not read by mypy
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+            if state.is_world_process_zero and "loss" in logs:
+                figures.add({"step": state.global_step, **kept(logs)})
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
+
+    return Recorder()
 
 
 def last_whole(checkpoints: Path) -> Path | None:

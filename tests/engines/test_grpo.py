@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -17,7 +18,7 @@ from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import COR
 from rmr1_sdk.training import grpo as stage
 from rmr1_sdk.training.card import Share
-from rmr1_sdk.training.grpo import GrpoPlan, GrpoResult, grpo
+from rmr1_sdk.training.grpo import GrpoPlan, GrpoResult, _settings, grpo
 from rmr1_sdk.training.held_out import HeldOut
 from rmr1_sdk.training.labelled import read_labelled
 from rmr1_sdk.types import Pair
@@ -246,6 +247,14 @@ def run(command: list[Any]) -> "subprocess.CompletedProcess[str]":
     words = list(map(str, command))
     root = Path(__file__).parents[2]
     return subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, timeout=110)
+
+
+def test_processes_wait_for_the_first_while_it_judges(folder: Path) -> None:
+    """On GPUs; on CPUs alone transformers does not hand the time on."""
+    from trl import GRPOConfig, SFTConfig
+
+    ours = GRPOConfig(output_dir=str(folder / "waits"), **_settings(plan(folder), 1e-3))
+    assert ours.ddp_timeout_delta >= timedelta(hours=24) > SFTConfig(output_dir="x", use_cpu=True).ddp_timeout_delta
 
 
 def test_two_processes_do_what_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

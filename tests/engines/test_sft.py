@@ -16,7 +16,7 @@ from rmr1_sdk.backends.transformers import InMemory, Transformers
 from rmr1_sdk.training import tiny
 from rmr1_sdk.training.sft import Example, SftResult, example, make_trainer, sft
 from rmr1_sdk.training.trainers import load
-from tests.engines.training import EASY, plan, traces
+from tests.engines.training import EASY, on_the_hub, plan, traces, write
 from tests.engines.trl_policy import UNTESTED_VLLM
 
 pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
@@ -218,6 +218,37 @@ def test_a_model_in_memory_answers_as_its_checkpoint_does(tmp_path: Path) -> Non
     ours = _texts(InMemory(model.eval(), tokenizer, name="x"))
     assert ours == _texts(Transformers(chosen.model))
     assert len(set(ours)) > 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "flags"),
+    [
+        ("sft", ["--batch-size", 8, "--max-length", 512, "--no-packing"]),
+        ("grpo", ["--rollout-size", 2, "--batch-size", 2, "--group", 2, "--max-completion-tokens", 4]),
+    ],
+)
+def test_which_commit_of_a_model_on_the_hub_was_trained_is_noted(
+    tmp_path: Path, rmr1: list[str], stage: str, flags: list[Any]
+) -> None:
+    """With the hub's cache as a download leaves it, in a process of its own, for its place is looked up on import."""
+    chosen = plan(tmp_path, TRACES[:8])
+    data = {"sft": chosen.traces, "grpo": write(tmp_path / "pool.jsonl", HELD_OUT)}[stage]
+    commit = on_the_hub(Path(chosen.model), tmp_path / "home")
+    shared = [
+        "--micro-batch-size",
+        4,
+        "--no-gradient-checkpointing",
+        "--model",
+        "someone/tiny",
+        "--out",
+        tmp_path / "x",
+    ]
+    command = [str(word) for word in [*rmr1, "train", stage, data, *flags, *shared]]
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment, timeout=110)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert json.loads((tmp_path / "x" / "step.json").read_text())["model_commit"] == commit
 
 
 def test_two_processes_learn_what_one_does(tmp_path: Path, rmr1: list[str]) -> None:

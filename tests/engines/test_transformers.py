@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from math import exp
@@ -17,7 +20,9 @@ from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.backends.transformers import Transformers
 from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.prompts import COR
+from rmr1_sdk.training.tiny_model import make
 from rmr1_sdk.types import Completion, Message, Request, Sampling
+from tests.engines.training import SMALL, on_the_hub, traces
 
 pytest.importorskip("torch", reason="needs torch and transformers; `make test-engines` installs them")
 
@@ -143,6 +148,17 @@ def test_engines_pickle_as_their_arguments(engine: Transformers) -> None:
     assert copy.identity == engine.identity
     assert ask(copy).text == ask(engine).text
     wait(submit(copy.aclose()))
+
+
+def test_the_commit_of_a_name_on_the_hub_is_in_its_identity(tmp_path: Path) -> None:
+    """In a process of its own: where the hub's cache is, is looked up on import."""
+    make(traces(4), tmp_path / "made", SMALL)
+    commit = on_the_hub(tmp_path / "made", tmp_path / "home")
+    code = "from rmr1_sdk.backends.transformers import Transformers; print(Transformers('someone/tiny').identity)"
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command, root = [sys.executable, "-c", code], Path(__file__).parents[2]
+    ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=110)
+    assert ran.stdout.startswith(f"transformers:someone/tiny:{commit}:"), ran.stderr[-3000:]
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, checkpoint: Path, gguf: Path) -> None:

@@ -1,5 +1,6 @@
 """What the tests of training share: traces of the tiny domain, and models that are made from nothing."""
 
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,17 @@ def traces(count: int, family: Literal["cor", "reasoning"] = "cor", domain: tiny
 def write(path: Path, rows: Iterable[Value]) -> Path:
     path.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def on_the_hub(folder: Path, cache: Path) -> str:
+    """Move a checkpoint to where a hub's cache has the newest commit of `someone/tiny`, as a download leaves it."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = cache / "hub" / "models--someone--tiny"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    (cached / "snapshots").mkdir()
+    shutil.move(folder, cached / "snapshots" / commit)
+    return commit
 
 
 def plan(folder: Path, learned: Sequence[Trace], held_out: Sequence[Pair] = (), **given: Any) -> SftPlan:

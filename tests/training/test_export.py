@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import ConfigError, Judgment, Pair, Verdict
+from rmr1_sdk.stats import wilson
 from rmr1_sdk.training import data
 from rmr1_sdk.training import export as stage
 from rmr1_sdk.training.export import ExportPlan, export
@@ -34,12 +35,22 @@ PAIRS = [Pair(question="Q", a="1", b="2", label="A") for _ in range(4)]
 
 def test_parity_counts_readings_that_name_the_same_side() -> None:
     measured = parity(PAIRS, judgments("AA", "AB", "BB", "--"), judgments("AA", "AA", "B-", "-A"))
-    assert (measured.agreement.share, measured.agreement.of) == (4 / 8, 8)
+    assert (measured.agreement.share, measured.agreement.of) == (4 / 8, 4)
     assert measured.difference.share == 2 / 8  # five right, of the checkpoint's three
     assert measured.difference.low == 0
     assert 0.25 < measured.difference.high <= 0.5
     assert measured.held_out.accuracy.share == 5 / 8
     assert parity(PAIRS, judgments(*["AB"] * 4), judgments(*["AB"] * 4)).difference.high == 0
+
+
+def test_the_readings_of_a_pair_do_not_count_as_two_tries() -> None:
+    """What goes wrong with a pair goes wrong in both orders: of 20 readings that are ten twice, ten say something."""
+    pairs = PAIRS[:1] * 10
+    agreement = parity(pairs, judgments(*["AA"] * 9, "BB"), judgments(*["AA"] * 10)).agreement
+    alone = wilson(18, 20)
+    assert alone
+    assert agreement.share == alone.share == 0.9
+    assert agreement.high - agreement.low > 1.25 * (alone.high - alone.low)
 
 
 def test_a_checkpoint_that_names_no_prompt_is_refused(tmp_path: Path) -> None:
@@ -110,7 +121,8 @@ def test_scores_of_merges(tmp_path: Path, model: dict[str, Any], scores: dict[st
 
 def test_the_card_says_what_was_measured_and_how_it_was_trained(tmp_path: Path) -> None:
     trained = tmp_path / "checkpoint"
-    record = {"stage": "sft", "rmr1_sdk": "1", "settings": {"model": str(tmp_path / "base"), "epochs": 2.0}}
+    settings = {"model": str(tmp_path / "base"), "epochs": 2.0}
+    record = {"stage": "sft", "rmr1_sdk": "1", "settings": settings, "model_commit": "c0ffee"}
     (tmp_path / "step.json").write_text(json.dumps(record))
     (tmp_path / "card.md").write_text("# Data card\n\n12 rows were read.\n\n## Lengths\n\n| |\n")
     of_checkpoint = judgments("AA", "AB", "BB", "--")
@@ -126,7 +138,8 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(tmp_path: Path) 
     assert 'Judge("llama_cpp:mine-F16.gguf")' in card
     assert "4 pairs of `pairs.jsonl`, each in both orders" in card
     assert "| mine-F16.gguf | 1.5 | 37.5% [" in card
-    assert "| 75.0% [40.9%, 92.9%] of 8 | +0.0 [+0.0, +0.0] |" in card
+    assert "| 75.0% [30.1%, 95.4%] of 4 | +0.0 [+0.0, +0.0] |" in card
+    assert '- model_commit: `"c0ffee"`' in card
     assert 'Stage `sft` of rmr1_sdk 1.\n\n- model: `"base"`\n- epochs: `2.0`' in card
     assert "## What it learned from\n\n12 rows were read.\n\n### Lengths" in card
     assert "names the answer shown first in 66.7%" in card

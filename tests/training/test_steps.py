@@ -62,9 +62,13 @@ def test_what_was_begun_is_not_gone_on_with_for_something_else(tmp_path: Path) -
         step(tmp_path, seed=1).is_done()
     (tmp_path / "out" / "weights").write_bytes(b"1")
     ours.keep("weights")
+    ours.note("model_commit", "c0ffee")
+    ours.note("nothing", None)
     ours.finish()
     assert step(tmp_path).is_done()
-    assert list(json.loads((tmp_path / "out" / "step.json").read_text())["outputs"]) == ["weights"]
+    record = json.loads((tmp_path / "out" / "step.json").read_text())
+    assert (list(record["outputs"]), record["model_commit"]) == (["weights"], "c0ffee")
+    assert "nothing" not in record
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
