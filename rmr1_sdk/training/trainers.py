@@ -25,6 +25,7 @@ __all__ = [
     "last_whole",
     "load",
     "micro_batches",
+    "processes",
     "quiet_trl",
     "recorder",
     "settings",
@@ -36,6 +37,11 @@ _WAIT_S = 24 * 60 * 60
 """How long processes wait for each other, as for the first while it judges. Their launcher sees one that dies."""
 _WHOLE = "whole"
 """An empty file that comes last into a checkpoint."""
+
+
+def processes() -> int:
+    """How many train together, as torchrun and `accelerate launch` tell each of them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first_process() -> bool:
@@ -75,10 +81,9 @@ def micro_batches(what: str, sequences: int, micro_batch_size: int) -> int:
 
     Raises ConfigError where that does not come out even; `what` names the sequences in it, with their verb.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun and `accelerate launch` tell each of them
-    count, rest = divmod(sequences, micro_batch_size * processes)
+    count, rest = divmod(sequences, micro_batch_size * processes())
     if rest or not count:
-        raise ConfigError(f"{what} no multiple of micro_batch_size {micro_batch_size} times {processes} processes")
+        raise ConfigError(f"{what} no multiple of micro_batch_size {micro_batch_size} times {processes()} processes")
     return count
 
 
