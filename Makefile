@@ -6,8 +6,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints/dev.txt
 # for evaluation libraries whose pins conflict with ours
 EVALS := $(VENV)-evals
-# the parts of llama.cpp for images are not needed, and leaving them out saves minutes of compiling
+# The parts of llama.cpp for images are not needed, and leaving them out saves minutes of compiling. What GCC 12 makes
+# of its code for AMX crashes, so that is left out on processors that could have it.
+NO_AMX := $(if $(filter x86_64,$(shell uname -m)),-mno-amx-tile -mno-amx-int8 -mno-amx-bf16)
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
+export CFLAGS += $(NO_AMX)
+export CXXFLAGS += $(NO_AMX)
 
 .PHONY: demo test test-browser test-engines test-evals check docs size perf clean
 
