@@ -20,7 +20,18 @@ from rmr1_sdk.prompts import shown_pair
 from rmr1_sdk.seeds import digest
 from rmr1_sdk.types import Criterion, Pair, Request, Side, Value, Verdict
 
-__all__ = ["Domain", "Kind", "Problem", "Teacher", "generate", "has_right_reasons", "solve", "trace"]
+__all__ = [
+    "Domain",
+    "Kind",
+    "Problem",
+    "Teacher",
+    "Worked",
+    "generate",
+    "has_right_reasons",
+    "solve",
+    "trace",
+    "worked",
+]
 
 Kind = Literal["sum", "unit", "order", "list"]
 """A running total, an amount in two units as one, who stands so many places after whom, a list under constraints."""
@@ -37,8 +48,8 @@ _WORDS = [
 ]
 # fmt: on
 _GAINS, _LOSSES = ("gets", "finds", "wins"), ("loses", "sells", "drops")
-_UNITS = {"weeks": ("days", 7), "feet": ("inches", 12), "years": ("months", 12), "hours": ("minutes", 60)}
-_MISTAKEN = {7: (5, 10), 12: (10,), 60: (100,)}
+_UNITS = {"weeks": ("days", 7), "feet": ("inches", 12), "years": ("months", 12)}
+_MISTAKEN = {7: (5, 10), 12: (10,)}
 _SAYS = ("It is {}.", "That is {}.", "The answer is {}.", "I make that {}.")
 _TRIES = 1000
 
@@ -49,7 +60,7 @@ class Domain(Value):
     Args:
         kinds: which kinds of problems, in equal parts.
         steps: changes of a running total.
-        largest: the largest change of a running total.
+        largest: the largest change of a running total, or of an amount.
         distractor: the share of running totals with a sentence that does not matter.
         links: links of a row, one fewer than the names in it.
         hops: places from the one that is named to an answer; two values or more, for the wrong one has another.
@@ -103,8 +114,7 @@ def generate(count: int, *, seed: int = 0, domain: Domain | None = None) -> Iter
     domain = domain or Domain()
     seen: set[int] = set()
     for number in range(count):
-        kind = domain.kinds[number % len(domain.kinds)]
-        rng = random.Random(f"{seed}/{number}")  # noqa: S311  # not for secrets
+        kind, rng = _begin(number, seed, domain)
         for _ in range(_TRIES):
             drawn = _DRAW[kind](rng, domain)
             if (name := digest(*drawn[:3])) not in seen:
@@ -116,6 +126,31 @@ def generate(count: int, *, seed: int = 0, domain: Domain | None = None) -> Iter
         a, b = (drawn.right, drawn.wrong) if side == "A" else (drawn.wrong, drawn.right)
         metadata = {"source": f"tiny/{kind}", "problem": solve(drawn.question).key, "slip": drawn.slip}
         yield Pair(question=drawn.question, a=a, b=b, id=f"tiny/{seed}/{number}", label=side, metadata=metadata)
+
+
+def _begin(number: int, seed: int | str, domain: Domain) -> tuple[Kind, random.Random]:
+    return domain.kinds[number % len(domain.kinds)], random.Random(f"{seed}/{number}")  # noqa: S311  # not for secrets
+
+
+class Worked(NamedTuple):
+    """A problem, and what comes after it: its work, and of each answer whether it is right. `key` is the problem's."""
+
+    given: str
+    told: str
+    key: str
+
+
+def worked(number: int, *, seed: int = 0, domain: Domain | None = None) -> Worked:
+    """One of endless problems worked out, as a text for a model to read before it ever meets a judgment."""
+    domain = domain or Domain()
+    kind, rng = _begin(number, f"worked {seed}", domain)
+    drawn = _DRAW[kind](rng, domain)
+    problem = solve(drawn.question)
+    told = [f" {problem.work}"]
+    for answer in rng.sample((drawn.right, drawn.wrong), 2):
+        seen = _look(problem, answer, "A")
+        told += [answer, f" {problem.claim(answer)}{seen.measured} {seen.mark}."]
+    return Worked(f"{drawn.question}\n", "\n".join(told), problem.key)
 
 
 def _slipped(rng: random.Random, right: int, slips: Mapping[str, list[int]], start: int | None) -> tuple[int, str]:
@@ -172,7 +207,7 @@ def _draw_unit(rng: random.Random, domain: Domain) -> _Drawn:
     large = rng.choice(list(_UNITS))
     small, factor = _UNITS[large]
     whole, rest = rng.randint(2, 9), rng.randint(2, factor - 1)
-    change = rng.choice((0, 1, -1)) * rng.randint(2, 9)
+    change = rng.choice((0, 1, -1)) * rng.randint(2, domain.largest)
     total = whole * factor + rest + change
     then = f", then {abs(change)} {small} {'more' if change > 0 else 'less'}" if change else ""
     question = f"Take {whole} {large} and {rest} {small}{then}. How many {small} is that?"
@@ -192,9 +227,9 @@ def _draw_order(rng: random.Random, domain: Domain) -> _Drawn:
     hops, others = rng.sample(range(least, most + 1), 2)
     # no answer is an end of the row: those are named only once, which would tell
     start = rng.randrange(len(row) - most - 1)
-    links = [f"{one} is before {other}" for one, other in pairwise(row)]
+    links = [f"{one} before {other}" for one, other in pairwise(row)]
     rng.shuffle(links)
-    question = f"In a row {', '.join(links)}. Who is {hops} places after {row[start]}?"
+    question = f"In a row with {', '.join(links)}. Who is {hops} places after {row[start]}?"
     right, wrong = (rng.choice(_SAYS).format(row[start + away]) for away in (hops, others))
     return _Drawn(question, right, wrong, "goes too far" if others > hops else "stops early")
 
@@ -295,7 +330,7 @@ def _read_order(question: str) -> Problem | None:
     asked = re.search(r"Who is (\d+) places after (\w+)\?", question)
     if not asked:
         return None
-    after = dict(re.findall(r"(\w+) is before (\w+)", question))
+    after = dict(re.findall(r"(\w+) before (\w+)", question))
     at, steps = asked[2], []
     for _ in range(int(asked[1])):
         steps.append(f"after {at} {after[at]}")
@@ -321,32 +356,30 @@ def _read_list(question: str) -> Problem | None:
 
 
 class _Seen(NamedTuple):
-    """What the judge says of one answer, and what it comes to: points of 100, or the claim.
+    """What the judge says of one answer.
 
-    `measured` is the part of what it says about a list that is no quote.
+    `measured` is what it says after the quote: the right value, or for a list what it was measured to be, and its
+    points of 100. `mark` is "right" or "wrong".
     """
 
     text: str
-    score: str
-    measured: str = ""
+    measured: str
+    mark: str
 
 
 def trace(pair: Pair, family: Literal["cor", "reasoning"] = "cor") -> str:
     """A judgment of a pair of this domain with right reasons, as short as its parts allow.
 
-    The last step before the verdict is a copy: which side the right value, or all points, stand beside. Raises
-    ConfigError for another question, and where not just one of the answers is right.
+    Beside each quote stands what it is compared with, so that no step looks far back, and the verdict is the side that
+    is marked right. Raises ConfigError for another question, and where not just one of the answers is right.
     """
     assert isinstance(pair.question, str)
     problem = solve(pair.question)
-    best = "100" if problem.rubric else problem.value
     seen = {side: _look(problem, pair.text(side), side) for side in ("A", "B")}
-    right = [side for side, found in seen.items() if found.score == best]
+    right = [side for side, found in seen.items() if found.mark == "right"]
     if len(right) != 1:
         raise ConfigError(f"tiny: {len(right)} of the two answers to {pair.question!r} are right")
-    compared = (
-        f"<eval>{seen['A'].text} {seen['B'].text} So {best} is {right[0]}.</eval>\n<answer>[[{right[0]}]]</answer>"
-    )
+    compared = f"<eval>{seen['A'].text} {seen['B'].text}</eval>\n<answer>[[{right[0]}]]</answer>"
     if family == "reasoning":
         return f"<think> {problem.work}</think>\n{compared}"
     if not problem.rubric:
@@ -361,10 +394,16 @@ def trace(pair: Pair, family: Literal["cor", "reasoning"] = "cor") -> str:
 
 def _look(problem: Problem, answer: str, side: Side) -> _Seen:
     claim = problem.claim(answer)
-    quote = f"<quote_{side}> {claim}</quote_{side}>"
-    if not problem.rubric:
-        return _Seen(f"{side} says {quote}.", claim)
-    words = claim.split()
+    if problem.rubric:
+        measured, is_right = _measure(problem, claim.split())
+    else:
+        measured, is_right = f", {problem.value}", claim == problem.value
+    mark = "right" if is_right else "wrong"
+    return _Seen(f"{side} has <quote_{side}> {claim}</quote_{side}>{measured} {mark}.", measured, mark)
+
+
+def _measure(problem: Problem, words: list[str]) -> tuple[str, bool]:
+    """What a list is in the words of its rubric, with its points; and whether it has all of them."""
     needed, banned = (criterion.description.split()[0] for criterion in problem.rubric[1:])
     found = [
         f"{len(words)} words",
@@ -376,8 +415,7 @@ def _look(problem: Problem, answer: str, side: Side) -> _Seen:
         for criterion, measured in zip(problem.rubric, found, strict=True)
         if measured == criterion.description
     )
-    measured = ", ".join([*found, str(points)])
-    return _Seen(f"{side} has {quote}, {measured}.", str(points), measured)
+    return ", ".join(["", *found, str(points)]), points == 100
 
 
 def has_right_reasons(pair: Pair, verdict: Verdict) -> bool:
@@ -396,7 +434,9 @@ def has_right_reasons(pair: Pair, verdict: Verdict) -> bool:
     return work is not None and " ".join(work.split()) == problem.work
 
 
-_MEASURED = re.compile(r"\b([AB]) has [^,]{0,200}, (\d{1,3} words, \w{1,20} \w{2,3}, \w{1,20} \w{2,3}, \d{1,3})\.")
+_MEASURED = re.compile(
+    r"\b([AB]) has [^,]{0,200}(, \d{1,3} words, \w{1,20} \w{2,3}, \w{1,20} \w{2,3}, \d{1,3}) (?:right|wrong)\."
+)
 
 
 def _measures(problem: Problem, shown: Pair, verdict: Verdict) -> bool:
@@ -414,7 +454,7 @@ class Teacher(FakeBackend):
     model = "tiny"
 
     def __init__(self) -> None:
-        super().__init__(_reply, identity="tiny teacher 1")  # another number when its traces change
+        super().__init__(_reply, identity="tiny teacher 2")  # another number when its traces change
 
 
 def _reply(request: Request) -> str:

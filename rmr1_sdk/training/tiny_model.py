@@ -1,7 +1,8 @@
 """A model small enough to learn to judge on a laptop, made from nothing, with a tokenizer of its own.
 
-It is a Llama, so that everything runs it. What lets it learn to copy within minutes is a low base of its rotary
-positions and large initial weights, the larger the narrower it is; with the usual ones (10,000 and 0.02) it does not.
+It learns to copy, and so to quote and to compare, within minutes: every other layer is a short convolution, as in LFM2,
+and the base of its rotary positions is low and its first weights large. A Llama with the usual ones (10,000 and 0.02)
+does not.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from rmr1_sdk import prompts
 from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.training.lessons import Lessons, learn
 from rmr1_sdk.training.steps import Trace
 from rmr1_sdk.types import Value
 
@@ -30,51 +32,74 @@ most of the text."""
 
 
 class TinyModel(Value):
-    """The size of a Llama, and how it begins.
+    """The size of a model, and how it begins.
 
-    `rope_theta` is the base of the rotary positions, `init` the standard deviation of the first weights. Widths that
-    are multiples of 256 are what the K-quants of llama.cpp need.
+    Args:
+        hidden: the width between layers. Multiples of 256 are what the K-quants of llama.cpp need.
+        intermediate: the width of the feed-forward part.
+        layers: how many.
+        heads: of attention.
+        convolutions: every other layer, the first one too, is a short convolution: an LFM2, which learns to copy
+            several times faster, and whose sequences cannot be packed. Else it is a Llama.
+        context: tokens that it may have.
+        rope_theta: the base of the rotary positions.
+        init: the standard deviation of the first weights.
+        lessons: what it reads before it meets a judgment; None is nothing.
+        seed: all randomness follows from it.
     """
 
-    hidden: int = 256
-    intermediate: int = 512
-    layers: int = 3
-    heads: int = 8
+    hidden: int = 128
+    intermediate: int = 256
+    layers: int = 4
+    heads: int = 4
+    convolutions: bool = True
     context: int = 2048
-    rope_theta: float = 100.0
-    init: float = 0.06
+    rope_theta: float = 1000.0
+    init: float = 0.08
+    lessons: Lessons | None = None
     seed: int = 0
 
 
 def make(traces: Sequence[Trace], out: Path, model: TinyModel | None = None) -> None:
-    """Write a checkpoint with random weights, and a tokenizer that was trained on the texts of these traces.
+    """Write a checkpoint, and a tokenizer that was trained on the texts of these traces.
 
-    Raises ConfigError where there are none.
+    Its weights are random, or with `model.lessons` what came of reading them. Raises ConfigError where there are no
+    traces.
     """
     size = model or TinyModel()
     tokenizer = make_tokenizer(_texts(traces))
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(size.seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=size.hidden,
-        intermediate_size=size.intermediate,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.heads,
-        max_position_embeddings=size.context,
-        initializer_range=size.init,
-        rope_parameters={"rope_type": "default", "rope_theta": size.rope_theta},
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    made: Any = LlamaForCausalLM(config)
+    made = _begun(size, tokenizer)
+    if size.lessons:
+        learn(size.lessons, made, tokenizer, out, seed=size.seed)
     made.save_pretrained(out)
     tokenizer.save_pretrained(out)
+
+
+def _begun(size: TinyModel, tokenizer: Any) -> Any:
+    """The model with random weights."""
+    import torch
+    from transformers import Lfm2Config, Lfm2ForCausalLM, LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(size.seed)
+    settings: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": size.hidden,
+        "intermediate_size": size.intermediate,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": size.heads,
+        "max_position_embeddings": size.context,
+        "initializer_range": size.init,
+        "rope_parameters": {"rope_type": "default", "rope_theta": size.rope_theta},
+        "tie_word_embeddings": True,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    if not size.convolutions:
+        return LlamaForCausalLM(LlamaConfig(**settings))
+    kinds = [("conv", "full_attention")[number % 2] for number in range(size.layers)]
+    return Lfm2ForCausalLM(Lfm2Config(**settings, layer_types=kinds, block_auto_adjust_ff_dim=False))
 
 
 def _texts(traces: Iterable[Trace]) -> Iterator[str]:
@@ -90,8 +115,9 @@ def make_tokenizer(texts: Iterable[str]) -> Any:
     """BPE over characters with bytes for what it has not seen, in the manner of Llama 2.
 
     llama.cpp runs those of any vocabulary. It merges whatever makes a token, by the token's score, and splits nothing
-    beforehand; so does this one, and both make the same tokens of any text. While it is trained, digits stay apart,
-    and words do not grow over spaces and marks.
+    beforehand; so does this one, and both make the same tokens of any text. While it is trained, words and numbers do
+    not grow over spaces and marks, and those that are frequent become one token: what is one token can be copied, and
+    compared, in one step.
     """
     try:
         from tokenizers import Tokenizer, decoders, models, normalizers
@@ -135,9 +161,9 @@ def _words(texts: Iterable[str]) -> list[str]:
         raise ConfigError("a tokenizer is trained on texts, and there are none")
     learner = Tokenizer(models.BPE())
     learner.normalizer = normalizers.Replace(" ", "▁")
-    # our tags and markers whole, digits and marks alone, and words with the space before them
-    marks = r"\d.,:;?!%*+=()\n\-\[\]<>"
-    pattern = rf"</?\w+>|\[(?:The|Client)[^\]\n]*\]|\[\[|\]\]|[{marks}]|▁?[^▁{marks}]+|▁"
+    # our tags and markers whole, marks alone, and numbers and words with the space before them
+    marks = r".,:;?!%*+=()\n\-\[\]<>"
+    pattern = rf"</?\w+>|\[(?:The|Client)[^\]\n]*\]|\[\[|\]\]|[{marks}]|▁?\d+|▁?[^▁\d{marks}]+|▁"
     learner.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
     trainer = trainers.BpeTrainer(vocab_size=_WORDS, min_frequency=2, show_progress=False)
     learner.train_from_iterator(chain([first], texts), trainer)
