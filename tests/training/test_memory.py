@@ -9,7 +9,7 @@ import pytest
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.training.memory import Generation, Machine, Shape, Trained, memory
 
-QWEN = {"vocab": 152064, "qkv_bias": True}
+QWEN: dict[str, Any] = {"vocab": 152064, "qkv_bias": True}
 SEVEN = Shape(layers=28, hidden=3584, intermediate=18944, heads=28, kv_heads=4, **QWEN)
 NODE = Machine(gpus=8, sharding="zero3")
 ONE = Machine(gpus=1)
