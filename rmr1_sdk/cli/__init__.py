@@ -30,6 +30,7 @@ app.command("doctor")(machine.doctor)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(store.app, name="store")
 train.app.command("run")(recipes.run)
+train.app.command("emit")(recipes.emit)
 app.add_typer(train.app, name="train")
 
 

@@ -2,4 +2,5 @@
 
 from rmr1_sdk.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,18 +1,20 @@
-"""`rmr1 train run`: all stages of a recipe."""
+"""`rmr1 train run`: all stages of a recipe; and `emit`: its GRPO for the trainers of others."""
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, cast
+from typing import Annotated, cast, get_args
 
 import typer
 
 from rmr1_sdk.cli import runs
 from rmr1_sdk.cli.train import Out, quieten
 from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.training import elsewhere
 from rmr1_sdk.training import recipe as recipes
 from rmr1_sdk.training.card import DataCard
 from rmr1_sdk.training.distill import DistillReport
+from rmr1_sdk.training.elsewhere import Trainer
 from rmr1_sdk.training.forecast import Forecast, StageForecast, forecast
 from rmr1_sdk.training.grpo import GrpoResult
 from rmr1_sdk.training.memory import Memory
@@ -22,22 +24,24 @@ from rmr1_sdk.training.sft import SftResult
 from rmr1_sdk.training.trainers import is_first_process
 from rmr1_sdk.types import Value
 
-__all__ = ["run"]
+__all__ = ["emit", "run"]
 
 
 def _complete(incomplete: str) -> list[str]:
     return [name for name in recipes.shipped() if name.startswith(incomplete)]
 
 
+Recipe = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped recipe.", autocompletion=_complete)]
+Seed = Annotated[int | None, typer.Option(help="In place of the recipe's.")]
+
+
 def run(
-    recipe: Annotated[
-        str, typer.Argument(help="A YAML file, or the name of a shipped recipe.", autocompletion=_complete)
-    ],
+    recipe: Recipe,
     out: Out,
     stage: Annotated[
         list[str], typer.Option(help="Of the recipe's stages this one alone; may be given again [default: all].")
     ] = [],  # noqa: B006  # typer copies it
-    seed: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
+    seed: Seed = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, its steps and memory, and do nothing.")
     ] = False,
@@ -57,6 +61,18 @@ def run(
     )
     if is_first_process():
         print(_told(results) if sys.stdout.isatty() else json.dumps(_as_json(results)))
+
+
+def emit(
+    recipe: Recipe,
+    out: Out,
+    to: Annotated[str, typer.Option(help="verl or openrlhf.")],
+    seed: Seed = None,
+) -> None:
+    """Write what verl or OpenRLHF needs to train a recipe's GRPO with our reward: the pool, and a script."""
+    if to not in get_args(Trainer):
+        raise ConfigError(f"--to is verl or openrlhf, not {to!r}")
+    print(elsewhere.emit(read_recipe(recipe, out, seed=seed), cast(Trainer, to)))
 
 
 def _as_json(results: Mapping[StageName, Value | None]) -> dict[str, object]:

@@ -15,12 +15,13 @@ from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.rewards.conversations import question
 from rmr1_sdk.rewards.preference import Row, preference_reward
+from rmr1_sdk.rewards.verdict import Rule, verdict_reward
 from rmr1_sdk.types import Conversation, ConversationLike, Message
 
 if TYPE_CHECKING:
     from rmr1_sdk.judge import Judge
 
-__all__ = ["JudgeReward", "SampleRewards", "read_template", "reward_samples"]
+__all__ = ["JudgeReward", "SampleRewards", "VerdictReward", "read_template", "reward_samples"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,24 @@ class JudgeReward:
         rewards = torch.tensor(values)
         judge_failed = torch.tensor(failed).mean()
         return {"rewards": rewards, "scores": rewards.clone(), "extra_logs": {"judge_failed": judge_failed}}
+
+
+class VerdictReward:
+    """OpenRLHF's `reward_func` for training a judge: whether it names the better side, which is the sample's label.
+
+    `rewards` are +1 or -1, and `scores` 1 or 0. Raises what `verdict_reward` raises.
+    """
+
+    def __init__(self, rule: Rule = "strict") -> None:
+        self._rule = rule
+
+    def __call__(self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any]) -> dict[str, Any]:
+        """Tensors of one number a sample; `queries[i]` is prompt i with its response."""
+        import torch
+
+        said = [_ENDS.sub("", query.removeprefix(prompt)) for query, prompt in zip(queries, prompts, strict=True)]
+        rewards = torch.tensor(verdict_reward(said, list(labels), self._rule))
+        return {"rewards": rewards, "scores": (rewards + 1) / 2, "extra_logs": {}}
 
 
 class SampleRewards(NamedTuple):

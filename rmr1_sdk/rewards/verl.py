@@ -1,17 +1,19 @@
 """A judge as verl's reward function: `reward.custom_reward_function.path=pkg://rmr1_sdk.rewards.verl`.
 
-verl calls once for each sample, so an answer meets a reference, not its group.
+verl calls once for each sample, so an answer meets a reference, not its group. `verdict_score` is for training a judge.
 """
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.rewards.configured import judge_for
 from rmr1_sdk.rewards.preference import preference_reward
+from rmr1_sdk.rewards.verdict import Rule, verdict_reward
+from rmr1_sdk.types import Side
 
-__all__ = ["compute_score"]
+__all__ = ["compute_score", "verdict_score"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,22 @@ async def compute_score(
         "judge_inconsistent": float(metrics.position_consistency == 0),
         "judge_latency_s": metrics.latency_p95_s or 0.0,
     }
+
+
+def verdict_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: str,
+    extra_info: Mapping[str, Any] | None = None,
+    *,
+    rule: Rule = "strict",
+    **_: Any,
+) -> dict[str, float]:
+    """Whether a judge in the making names the better side, which is `ground_truth`: +1 or -1, as `score`.
+
+    `rule` comes from `reward_kwargs`; see `verdict_reward`, and raises what that raises.
+    """
+    return {"score": verdict_reward([solution_str], [cast(Side, ground_truth)], rule)[0]}
 
 
 def _given(extra: Mapping[str, Any], *names: str) -> Any:

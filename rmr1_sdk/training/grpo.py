@@ -260,6 +260,7 @@ _OF_THE_TRAINER = (
     "training_args.bin",
     "*.md",
     "whole",
+    *("pytorch_model_fsdp*", "global_step*", "latest", "zero_to_fp32.py"),  # of FSDP, and of DeepSpeed
 )
 
 

@@ -81,6 +81,8 @@ class Recipe(Value):
 
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
+        if not any((self.data, self.distill, self.sft, self.grpo, self.export)):
+            raise ValueError("there is no stage in it")
         if self.model and self.model.tiny and not self.sft:
             raise ValueError("a model from nothing has to be fine-tuned on traces first: add sft")
         if self.machine.sharding != "none" and any(plan and plan.held_out for plan in (self.sft, self.grpo)):
@@ -148,7 +150,7 @@ def read_recipe(name: str, out: Path, *, seed: int | None = None) -> Recipe:
 
 def _path(name: str) -> Path:
     path = Path(name).expanduser()
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     if name not in shipped():
         raise ConfigError(f"there is no recipe {name!r}: name a YAML file, or one of {', '.join(shipped())}")
@@ -243,11 +245,11 @@ def _between(given: Mapping[str, Any], out: Path) -> dict[str, dict[str, Any]]:
         return found if isinstance(found, dict) else {}
 
     has_data, adapters = "data" in given, section("sft").get("lora_rank")
-    parts = section("data").get("parts", DataPlan.model_fields["parts"].default) if has_data else {}
+    parts = section("data").get("parts", DataPlan.model_fields["parts"].default) if has_data else None
     sharded = section("machine").get("sharding", "none") != "none"
 
     def part(name: str) -> Path | None:
-        return out / "data" / f"{name}.jsonl" if name in parts else None
+        return out / "data" / f"{name}.jsonl" if parts and name in parts else None
 
     model = out / "model" if "tiny" in section("model") else section("model").get("name")
     tuned = out / "sft" / "checkpoint"

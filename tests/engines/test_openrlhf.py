@@ -147,3 +147,15 @@ def test_a_file_with_the_function_is_all_it_takes(tmp_path: Path) -> None:
 def test_turns_are_read_from_a_prompts_template(prompt: str, turns: list[tuple[Any, str]]) -> None:
     assert read_template(prompt) == [Message(role=role, content=content) for role, content in turns]
     assert read_template("Human: How many?\nAssistant:") == "Human: How many?\nAssistant:"
+
+
+def test_a_judge_in_the_making_is_rewarded_for_its_verdict() -> None:
+    """As OpenRLHF decodes it, with the tokens that end a turn; whatever the prompt says of answers."""
+    from rmr1_sdk.rewards.openrlhf import VerdictReward
+
+    prompt = "<|im_start|>user\nEnd in <answer>[[A]]</answer>.<|im_end|>\n<|im_start|>assistant\n"
+    said = ["<answer>[[B]]</answer><|im_end|>", "<answer>[[A]]</answer><|im_end|>\n", "Hm.<|im_end|>"]
+    rewarded = VerdictReward()([prompt + text for text in said], [prompt] * 3, ["B", "B", "A"])
+    assert rewarded["rewards"].tolist() == [1, -1, -1]
+    assert rewarded["scores"].tolist() == [1, 0, 0]
+    assert rewarded["extra_logs"] == {}

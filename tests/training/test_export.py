@@ -86,7 +86,7 @@ def test_a_folder_was_made_with_all_that_belongs_to_the_checkpoint(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     gguf = tmp_path / "out" / "out-F16.gguf"
-    monkeypatch.setattr(stage, "_write_checkpoint", lambda _, folder: folder.mkdir())
+    monkeypatch.setattr(stage, "_write_checkpoint", lambda _, folder, __: folder.mkdir())
     monkeypatch.setattr(stage, "_write_files", lambda *_: [gguf][: gguf.write_text("1")])
     plan = ExportPlan(checkpoint=tmp_path / "sft")
     made = export(plan, tmp_path / "out")

@@ -10,7 +10,7 @@ from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import REASONING
 from rmr1_sdk.training import tiny
 from rmr1_sdk.training.card import Share
-from rmr1_sdk.training.grpo import GrpoPlan, _Rewards, collapse, grpo, learning_rate
+from rmr1_sdk.training.grpo import GrpoPlan, _leave, _Rewards, collapse, grpo, learning_rate
 from rmr1_sdk.training.held_out import HeldOut
 from rmr1_sdk.training.trace_rewards import PARTS, Part, trace_reward
 from rmr1_sdk.types import Completion, Judgment, Pair, Verdict
@@ -65,6 +65,27 @@ def test_rates_are_those_of_rm_r1(billions: float, family: Any, rate: float) -> 
 def test_plans_that_cannot_be_carried_out(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         GrpoPlan(model="m", pool=Path("pool.jsonl"), **given)
+
+
+def test_what_trainers_keep_to_go_on_is_not_left(tmp_path: Path) -> None:
+    """Of DeepSpeed and of FSDP too, which keep whole folders."""
+    last = tmp_path / "checkpoints" / "checkpoint-8"
+    kept = ["model.safetensors", "config.json", "tokenizer.json"]
+    for name in [
+        *kept,
+        "optimizer.pt",
+        "optimizer.bin",
+        "pytorch_model_fsdp.bin",
+        "latest",
+        "zero_to_fp32.py",
+        "whole",
+    ]:
+        last.mkdir(parents=True, exist_ok=True)
+        (last / name).touch()
+    for name in ["global_step8", "optimizer_0", "pytorch_model_fsdp_0"]:
+        (last / name).mkdir()
+    _leave(GrpoPlan(model="m", pool=Path("p")), tmp_path, "cor", 8)
+    assert sorted(file.name for file in (tmp_path / "checkpoint").iterdir()) == sorted([*kept, "rmr1.json"])
 
 
 def test_adapters_are_no_model_to_begin_with(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,13 @@ def test_numbers_are_those_of_today(tmp_path: Path) -> None:
         ("model: {name: m}\ngrpo: {pool: p, rollout_size: 3}", ":2: field grpo: rollout_size 3 is no multiple of"),
         ("data:\n  sources:\n    - path: x\n    - pth: y", ":4: field data.sources.1.path: this is missing"),
         ("model: {shape: {layers: 1}}", ":1: field model.shape.hidden"),
+        ("model: {name: m}", ":1: there is no stage in it"),
+        ("data: {sources: [{path: x}], parts: }", ":1: field data.parts: Input should be a valid dictionary"),
         ("model: {name: m, tiny: {}}", ":1: field model: give either name, of a model that there is, or tiny"),
-        ("model: {tiny: {}}", ":1: a model from nothing has to be fine-tuned on traces first: add sft"),
+        (
+            "model: {tiny: {}}\nexport: {checkpoint: c}",
+            ":1: a model from nothing has to be fine-tuned on traces first: add sft",
+        ),
         ("seed: x\ndata: {sources: [{path: tiny:4}]}", ":2: field data.seed: Input should be a valid integer"),
         ("out: x", ":1: field out: where things go is not the recipe's: --out"),
         ("sft: {}\nsft: {}", ":2: field sft: that is there twice"),
@@ -130,9 +136,12 @@ def test_what_is_wrong_is_said_with_its_line_and_field(tmp_path: Path, text: str
     assert f"recipe.yaml{says}" in str(caught.value)
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no recipe 'tinny': name a YAML file, or one of .*, tiny$"):
         read_recipe("tinny", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert read_recipe("tiny", tmp_path).distill  # a folder of that name is none
     with pytest.raises(ConfigError, match=r"none.yaml: No such file"):
         read_recipe(str(tmp_path / "none.yaml"), tmp_path)
 
@@ -277,6 +286,16 @@ def test_stages_want_their_processes(
     monkeypatch.setenv("WORLD_SIZE", str(processes))
     with pytest.raises(ConfigError, match=says):
         run(read_recipe("rm-r1-14b-instruct", tmp_path), stages)
+
+
+def test_launchers_begin_the_command_as_a_module(tmp_path: Path) -> None:
+    """With as many processes as `torchrun` says there are."""
+    given = [sys.executable, "-m", "rmr1_sdk.cli", "train", "run", "tiny", "--out", str(tmp_path)]
+    said = subprocess.run(
+        given, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "WORLD_SIZE": "2"}
+    )
+    assert said.returncode == 2
+    assert "error: 2 processes share one stage, sft or grpo" in said.stderr
 
 
 def test_a_stage_that_there_is_not_is_refused(command: Command) -> None:
