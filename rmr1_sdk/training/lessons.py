@@ -96,11 +96,11 @@ class _Batch(NamedTuple):
 
 def _batches(lessons: Lessons, tokenizer: Any, seed: int) -> Iterator[_Batch]:
     """The same ones for the same seed, those of about one length together."""
-    texts = _texts(lessons, tokenizer, seed)
+    texts, rng = _texts(lessons, tokenizer, seed), random.Random(seed)  # noqa: S311  # not for secrets
     while True:
         some = sorted(islice(texts, lessons.batch_size * _SORTED), key=lambda text: len(text[0]))
         groups = [some[at : at + lessons.batch_size] for at in range(0, len(some), lessons.batch_size)]
-        random.Random(len(some[0][0])).shuffle(groups)  # noqa: S311  # not for secrets
+        rng.shuffle(groups)
         yield from (_padded(group, tokenizer.pad_token_id) for group in groups)
 
 

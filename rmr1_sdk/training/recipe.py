@@ -233,23 +233,42 @@ def _filled(given: Mapping[str, Any], out: Path, seed: Any) -> dict[str, Any]:
                 filled[stage].setdefault("seed", seed)
     model = given.get("model")
     if isinstance(model, dict) and (model.get("tiny", False) is None or isinstance(model.get("tiny"), dict)):
-        filled["model"] = {**model, "tiny": {"seed": seed, **(model["tiny"] or {})}}
+        filled["model"] = {**model, "tiny": _begun(model["tiny"] or {}, given, out, seed)}
     return filled
+
+
+def _begun(tiny: Mapping[str, Any], given: Mapping[str, Any], out: Path, seed: Any) -> dict[str, Any]:
+    """A tiny model, whose lessons have none of the problems on which a judge is measured."""
+    filled = {"seed": seed, **tiny}
+    if "lessons" in tiny and (tiny["lessons"] is None or isinstance(tiny["lessons"], dict)):
+        parts = [part for name in ("dev", "canary", "test") if (part := _part(given, out, name))]
+        filled["lessons"] = {"leave_out": parts, **(tiny["lessons"] or {})}
+    return filled
+
+
+def _section(given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = given.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _part(given: Mapping[str, Any], out: Path, name: str) -> Path | None:
+    """The file of a part of the data; None where there is no such part."""
+    default = DataPlan.model_fields["parts"].default if "data" in given else {}
+    parts = _section(given, "data").get("parts", default)
+    return out / "data" / f"{name}.jsonl" if parts and name in parts else None
 
 
 def _between(given: Mapping[str, Any], out: Path) -> dict[str, dict[str, Any]]:
     """The fields of each stage that come from a stage before it; None where there is no such stage."""
 
     def section(name: str) -> dict[str, Any]:
-        found = given.get(name)
-        return found if isinstance(found, dict) else {}
+        return _section(given, name)
 
     has_data, adapters = "data" in given, section("sft").get("lora_rank")
-    parts = section("data").get("parts", DataPlan.model_fields["parts"].default) if has_data else None
     sharded = section("machine").get("sharding", "none") != "none"
 
     def part(name: str) -> Path | None:
-        return out / "data" / f"{name}.jsonl" if parts and name in parts else None
+        return _part(given, out, name)
 
     model = out / "model" if "tiny" in section("model") else section("model").get("name")
     tuned = out / "sft" / "checkpoint"
@@ -334,10 +353,12 @@ def _make_model(recipe: Recipe, out: Path) -> None:
     assert recipe.model
     assert recipe.model.tiny
     assert recipe.sft
-    step = Step("model", out, recipe.model.tiny.model_dump(mode="json"), [recipe.sft.traces])
+    tiny = recipe.model.tiny
+    left_out = tiny.lessons.leave_out if tiny.lessons else ()
+    step = Step("model", out, tiny.model_dump(mode="json"), [recipe.sft.traces, *left_out])
     if not step.is_done():
         step.begin()
-        tiny_model.make(read_traces(recipe.sft.traces), out, recipe.model.tiny)
+        tiny_model.make(read_traces(recipe.sft.traces), out, tiny)
         step.keep(*(file.name for file in sorted(out.iterdir()) if not file.name.startswith("step.json")))
         step.finish()
 
