@@ -23,6 +23,7 @@ from rmr1_sdk.training.export import ExportPlan
 from rmr1_sdk.training.export import export as export_stage
 from rmr1_sdk.training.grpo import GrpoPlan
 from rmr1_sdk.training.grpo import grpo as grpo_stage
+from rmr1_sdk.training.lessons import Lessons
 from rmr1_sdk.training.sft import SftPlan
 from rmr1_sdk.training.sft import sft as sft_stage
 from rmr1_sdk.training.sources import Source, read_pairs
@@ -131,10 +132,13 @@ def distill(
 def tiny_model(
     traces: Annotated[Path, typer.Argument(help="A JSONL file of traces; its tokenizer is made of their texts.")],
     out: Annotated[Path, typer.Option(help="The checkpoint's folder.")],
+    lessons: Annotated[int, typer.Option(min=0, help="Batches of worked problems that it reads first.")] = 0,
+    leave_out: Annotated[list[Path], typer.Option(help="Pairs whose problems are not among these.")] = [],  # noqa: B006
     seed: runs.Seed = 0,
 ) -> None:
     """Make a model from nothing, small enough to learn to judge on a laptop."""
-    tiny.make(read_traces(traces), out, tiny.TinyModel(seed=seed))
+    read = Lessons(steps=lessons, leave_out=tuple(leave_out)) if lessons else None
+    tiny.make(read_traces(traces), out, tiny.TinyModel(seed=seed, lessons=read))
 
 
 @app.command()

@@ -12,7 +12,7 @@ from pydantic import Field
 from rmr1_sdk import prompts
 from rmr1_sdk.backends.base import opens_thought
 from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
-from rmr1_sdk.errors import DataError, MissingExtraError
+from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
 from rmr1_sdk.training.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.steps import Step, Trace, read_traces
 from rmr1_sdk.training.trainers import (
@@ -286,7 +286,8 @@ def _prompt_of(traces: Sequence[Trace], path: Path) -> str:
 def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, examples: Sequence[Example]) -> Any:
     """TRL's SFTTrainer, ready to learn from these examples.
 
-    Raises ConfigError where `batch_size` cannot be parted as the plan says.
+    Raises ConfigError where `batch_size` cannot be parted as the plan says, and where the model's layers do not let
+    sequences be packed.
     """
     trainer = _trainer_class()
     from datasets import Dataset
@@ -295,6 +296,7 @@ def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, e
 
     data = Dataset.from_list([each._asdict() for each in examples])
     if plan.packing:
+        _check_packing(model)
         data = pack_dataset(data, plan.max_length, "bfd")
     made = trainer(
         verdict_weight=plan.verdict_weight,
@@ -306,6 +308,15 @@ def make_trainer(plan: SftPlan, checkpoints: Path, model: Any, tokenizer: Any, e
     )
     made.remove_callback(PrinterCallback)
     return made
+
+
+def _check_packing(model: Any) -> None:
+    """Convolutions and recurrent layers carry from one trace into the next."""
+    kinds = set(getattr(model.config, "layer_types", None) or ())
+    if others := sorted(kinds - {"full_attention", "sliding_attention", "chunked_attention"}):
+        raise ConfigError(
+            f"packing: traces of one sequence would see each other through layers of {others[0]}; give --no-packing"
+        )
 
 
 def _config(plan: SftPlan, checkpoints: Path, parameters: int) -> Any:

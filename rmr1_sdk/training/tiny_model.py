@@ -70,6 +70,7 @@ def make(traces: Sequence[Trace], out: Path, model: TinyModel | None = None) -> 
     tokenizer = make_tokenizer(_texts(traces))
     made = _begun(size, tokenizer)
     if size.lessons:
+        out.mkdir(parents=True, exist_ok=True)
         learn(size.lessons, made, tokenizer, out, seed=size.seed)
     made.save_pretrained(out)
     tokenizer.save_pretrained(out)

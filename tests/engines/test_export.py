@@ -12,6 +12,7 @@ from rmr1_sdk.backends.transformers import Transformers
 from rmr1_sdk.training import tiny
 from rmr1_sdk.training.export import ExportPlan, export
 from rmr1_sdk.training.gguf_files import convert, quantise
+from rmr1_sdk.training.lessons import Lessons
 from rmr1_sdk.training.model_card import Exported
 from rmr1_sdk.training.sft import SftResult, sft
 from rmr1_sdk.training.tiny_model import TinyModel, make
@@ -26,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}"),
 ]
 
-LEARNER = TinyModel(hidden=64, intermediate=128, layers=3, heads=2, rope_theta=100, init=0.12)
+LEARNER = TinyModel(lessons=Lessons(domain=EASY, steps=400, learning_rate=3e-3))
 HELD_OUT = list(tiny.generate(50, seed=2, domain=EASY))
 
 
@@ -34,15 +35,15 @@ HELD_OUT = list(tiny.generate(50, seed=2, domain=EASY))
 def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SftResult]:
     """The folder of a stage in which a small judge has learned, and what it says."""
     folder = tmp_path_factory.mktemp("learned")
-    rows = traces(8000)
+    rows = traces(1500)
     make(rows, folder / "base", LEARNER)
     write(folder / "traces.jsonl", rows)
     options: dict[str, Any] = {
-        "learning_rate": 4e-3,
+        "learning_rate": 2e-3,
         "batch_size": 32,
         "micro_batch_size": 32,
         "epochs": 4,
-        "every": 500,
+        "every": 90,
     }
     return folder / "out", sft(plan(folder, rows, HELD_OUT, **options), folder / "out")
 
@@ -57,18 +58,18 @@ def exported(learned: tuple[Path, SftResult], tmp_path_factory: pytest.TempPathF
     return folder, export(ExportPlan(checkpoint=learned[0] / "checkpoint", held_out=held_out, data_card=card), folder)
 
 
-def test_a_judge_learns_the_form(learned: tuple[Path, SftResult]) -> None:
-    """From nothing to verdicts that can be read. In a minute they are not yet right beyond chance: see docs/sft.md."""
+def test_a_judge_learns(learned: tuple[Path, SftResult]) -> None:
+    """From nothing to right verdicts on unseen pairs, with right reasons, from 1,500 traces."""
     folder, result = learned
     assert result.before
     assert result.after
     assert result.before.readable.share == 0
     assert result.after.readable.low > 0.9
-    assert result.after.accuracy.low > 0.3  # who only knows the form is at 0.5; who has not learned it, at 0
+    assert result.after.accuracy.low > 0.6  # who only knows the form is at 0.5
     rows = [json.loads(line) for line in (folder / "figures.jsonl").read_text().splitlines()]
     losses = [row["verdict_loss"] for row in rows if "loss" in row]
     assert sum(losses[-20:]) / 20 < 0.2 * losses[0]
-    assert [row["step"] for row in rows if "held_out" in row] == [0, 500, 1000]
+    assert [row["step"] for row in rows if "held_out" in row] == [0, 90, 180, 188]
 
 
 def test_files_judge_as_their_checkpoint_does(exported: tuple[Path, Exported]) -> None:
@@ -110,7 +111,7 @@ def test_llama_cpp_makes_the_tokens_that_the_model_has_learned(tmp_path: Path) -
     from transformers import AutoTokenizer
 
     rows = traces(60, domain=tiny.Domain())
-    make(rows, tmp_path / "base", TinyModel(hidden=256, layers=1))
+    make(rows, tmp_path / "base", TinyModel(hidden=256, layers=2))
     convert(tmp_path / "base", tmp_path / "full.gguf", "cor")
     quantise(tmp_path / "full.gguf", tmp_path / "small.gguf", "Q4_K_M")
     tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "base")

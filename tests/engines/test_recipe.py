@@ -30,7 +30,7 @@ data:
   parts: {distill: 40, dev: 2, rl: rest}
 distill: {teacher: tiny}
 model:
-  tiny: {hidden: 32, intermediate: 64, layers: 1, heads: 2, context: 512}
+  tiny: {hidden: 32, intermediate: 64, layers: 2, heads: 2, context: 512, lessons: {steps: 4, batch_size: 8}}
 sft:
   learning_rate: 3e-3
   lora_rank: 4
@@ -97,7 +97,9 @@ def test_parameters_are_those_of_the_model(tmp_path: Path) -> None:
 
     from rmr1_sdk.training.trainers import adapters
 
-    tiny_model.make(traces(20), tmp_path, tiny_model.TinyModel(hidden=64, intermediate=128, layers=2, heads=4))
+    tiny_model.make(
+        traces(20), tmp_path, tiny_model.TinyModel(hidden=64, intermediate=128, layers=2, convolutions=False)
+    )
     shape = Shape.read(tmp_path)
     model: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert model.num_parameters() == shape.parameters

@@ -14,7 +14,8 @@ from rmr1_sdk.types import Value
 
 EASY = tiny.Domain(kinds=("order",), links=(3, 4), hops=(1, 2))
 """Who stands next, or next but one, in a row of four or five."""
-SMALL = TinyModel(hidden=32, intermediate=64, layers=1, heads=2, context=512)
+SMALL = TinyModel(hidden=32, intermediate=64, layers=1, heads=2, convolutions=False, context=512)
+"""A Llama, so that its sequences can be packed."""
 
 
 def traces(count: int, family: Literal["cor", "reasoning"] = "cor", domain: tiny.Domain = EASY) -> list[Trace]:

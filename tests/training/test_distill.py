@@ -119,7 +119,7 @@ CASES: list[tuple[str, Pair, Callable[[str], str], str, str]] = [
     ("more after the answer", LIST, lambda text: text + "\nI hope this helps.", "loose ending", "hope this helps."),
     ("another form of answer", SUM, lambda text: text.replace("[[", "").replace("]]", ""), "loose ending", "answer"),
     ("eval left open", SUM, lambda text: text.replace("</eval>", ""), "open section", ""),
-    ("a quote left open", SUM, lambda text: text.replace("</quote_B>", ""), "quote not found", "B: 21. So"),
+    ("a quote left open", SUM, lambda text: text.replace("</quote_B>", ""), "quote not found", "B: 21, 20"),
     ("no type", SUM, lambda text: without(text, "<type>", "</type>"), "missing section", "type"),
     ("no solution", SUM, lambda text: without(text, "<solution>", "</solution>"), "missing section", "solution"),
     ("no eval", LIST, lambda text: without(text, "<eval>", "</eval>"), "missing section", "eval"),

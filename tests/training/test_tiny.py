@@ -12,7 +12,7 @@ from rmr1_sdk import BackendError, ConfigError, Judge, Message, Pair, Request, r
 from rmr1_sdk.prompts import COR, REASONING
 from rmr1_sdk.stats import wilson
 from rmr1_sdk.training import tiny
-from rmr1_sdk.training.tiny import Domain, Kind, Teacher, generate, has_right_reasons, solve, trace
+from rmr1_sdk.training.tiny import Domain, Kind, Teacher, generate, has_right_reasons, solve, trace, worked
 from rmr1_sdk.training.trace_rewards import trace_reward
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -84,7 +84,7 @@ def near_start(pair: Pair, answer: str) -> int:
 
 def away(pair: Pair, answer: str) -> int:
     """How many places an answer is after the one who is named."""
-    after = dict(re.findall(r"(\w+) is before (\w+)", str(pair.question)))
+    after = dict(re.findall(r"(\w+) before (\w+)", str(pair.question)))
     at, places = re.findall(r"after (\w+)", str(pair.question))[0], 0
     while at != answer[-4:-1]:
         at, places = after[at], places + 1
@@ -174,8 +174,8 @@ def test_a_trace_in_full() -> None:
         b="The answer is 14.",
     )
     assert trace(pair) == (
-        "<type>Reasoning</type>\n<solution> 12 + 5 = 17, 17 - 3 = 14</solution>\n<eval>A says <quote_A> 17</quote_A>. "
-        "B says <quote_B> 14</quote_B>. So 14 is B.</eval>\n<answer>[[B]]</answer>"
+        "<type>Reasoning</type>\n<solution> 12 + 5 = 17, 17 - 3 = 14</solution>\n<eval>A has <quote_A> 17</quote_A>, "
+        "14 wrong. B has <quote_B> 14</quote_B>, 14 right.</eval>\n<answer>[[B]]</answer>"
     )
 
 
@@ -190,7 +190,7 @@ def test_wrong_reasons_are_told_from_right_ones_whatever_the_verdict(kind: Kind)
 
 @pytest.mark.parametrize("family", ["cor", "reasoning"])
 @pytest.mark.parametrize(
-    "spoil", [(r", (\d) words", r", 1\1 words"), (r" (in|out), (\d+)\.", r" so, \2."), (r"100\.", "60.")]
+    "spoil", [(r", (\d) words", r", 1\1 words"), (r" (in|out), (\d+) ", r" so, \2 "), (r"100 right", "60 right")]
 )
 @pytest.mark.parametrize("side", ["A", "B"])
 def test_a_list_that_was_measured_wrong_has_wrong_reasons(family: Any, spoil: tuple[str, str], side: str) -> None:
@@ -198,7 +198,7 @@ def test_a_list_that_was_measured_wrong_has_wrong_reasons(family: Any, spoil: tu
     spoilt = 0
     for pair in of_kind("list")[:20]:
         before, evaluation = trace(pair, family).split("<eval>")
-        said = re.findall(r"[AB] has .*?\d\.(?= )", evaluation)["AB".index(side)]
+        said = re.findall(r"[AB] has .*?\d (?:right|wrong)\.", evaluation)["AB".index(side)]
         text = f"{before}<eval>{evaluation.replace(said, re.sub(*spoil, said))}"
         if text == trace(pair, family):
             continue
@@ -211,6 +211,19 @@ def test_a_list_that_was_measured_wrong_has_wrong_reasons(family: Any, spoil: tu
 def test_a_list_that_was_not_measured_has_no_right_reasons() -> None:
     pair = of_kind("list")[0]
     assert not has_right_reasons(pair, read(re.sub(r"(?s)<eval>.*</eval>", "<eval>So.</eval>", trace(pair))))
+
+
+def test_worked_problems_are_solved_and_both_answers_marked() -> None:
+    for number in range(400):
+        text = worked(number, seed=3)
+        problem = solve(text.given.strip())
+        work, *marked = text.told.split("\n")
+        assert (text.key, work.strip()) == (problem.key, problem.work)
+        answers = {answer: said.rsplit(" ", 1)[1] for answer, said in zip(marked[::2], marked[1::2], strict=True)}
+        assert sorted(answers.values()) == ["right.", "wrong."]
+        pair = Pair(question=text.given.strip(), a="", b="")
+        assert all((mark == "right.") == is_right(pair, answer) for answer, mark in answers.items())
+    assert worked(7, seed=3) == worked(7, seed=3) != worked(7, seed=4)
 
 
 def test_what_has_to_be_copied_follows_a_space() -> None:
