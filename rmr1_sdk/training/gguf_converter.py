@@ -18,9 +18,13 @@ def main() -> None:
     as_it_would = TextModel._set_vocab_gpt2
 
     def set_vocabulary(self: Any) -> None:
-        tokenizer = json.loads((self.dir_model / "tokenizer.json").read_text(encoding="utf-8"))
+        tokenizer, settings = (
+            json.loads((self.dir_model / name).read_text(encoding="utf-8"))
+            for name in ("tokenizer.json", "tokenizer_config.json")
+        )
         if tokenizer["model"].get("byte_fallback"):
             self._set_vocab_llama_hf()
+            self.gguf_writer.add_add_space_prefix(bool(settings.get("add_prefix_space", True)))
         else:
             as_it_would(self)
 
