@@ -1,6 +1,5 @@
 """Reinforcement learning from labels: a judge tries, and what came to the right verdict becomes more likely."""
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from rmr1_sdk.training.trainers import (
     is_first_process,
     judged,
     last_whole,
+    leave,
     load,
     micro_batches,
     quiet_trl,
@@ -273,7 +273,7 @@ def _leave(plan: GrpoPlan, out: Path, prompt: str, step: int) -> None:
     else:
         for part in load(plan.model, lora=plan.lora_rank is not None):
             part.save_pretrained(target)
-    (target / "rmr1.json").write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
+    leave(target, prompt)
 
 
 # --- the trainer -------------------------------------------------------------------------------------

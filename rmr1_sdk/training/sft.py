@@ -1,6 +1,5 @@
 """Supervised fine-tuning: a model learns to write the judgments of its teachers."""
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from rmr1_sdk.training.trainers import (
     is_first_process,
     judged,
     last_whole,
+    leave,
     load,
     micro_batches,
     recorder,
@@ -259,7 +259,7 @@ def _train(plan: SftPlan, step: Step) -> None:
 def _finish(step: Step, prompt: str, figures: Figures, *, learned: int, too_long: int) -> None:
     checkpoint = step.out / "checkpoint"
     (checkpoint / "training_args.bin").unlink(missing_ok=True)  # a pickle, of what step.json says
-    (checkpoint / "rmr1.json").write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
+    leave(checkpoint, prompt)
     figures_of = [HeldOut.model_validate(row["held_out"]) for row in figures.rows() if "held_out" in row]
     last = [row for row in figures.rows() if "loss" in row][-1]
     result = SftResult(

@@ -23,6 +23,7 @@ __all__ = [
     "is_first_process",
     "judged",
     "last_whole",
+    "leave",
     "load",
     "micro_batches",
     "processes",
@@ -169,6 +170,17 @@ def recorder(figures: Figures, kept: Callable[[dict[str, Any]], dict[str, Any]])
                 (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
 
     return Recorder()
+
+
+def leave(checkpoint: Path, prompt: str) -> None:
+    """Make a judge of what a trainer left: note its prompt, and put into order what adapters name in any."""
+    (checkpoint / "rmr1.json").write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
+    adapter = checkpoint / "adapter_config.json"
+    if adapter.exists():
+        config = json.loads(adapter.read_text(encoding="utf-8"))
+        if isinstance(config["target_modules"], list):
+            config["target_modules"].sort()
+        adapter.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def last_whole(checkpoints: Path) -> Path | None:

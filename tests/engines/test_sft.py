@@ -188,6 +188,9 @@ def test_adapters_are_trained_and_judge_with_their_base(tmp_path: Path) -> None:
     moved = [tensor for name, tensor in weights(checkpoint / "adapter_model.safetensors").items() if "lora_B" in name]
     assert moved
     assert all(bool(tensor.any()) for tensor in moved)  # they begin as zeros
+    named = json.loads((checkpoint / "adapter_config.json").read_text())["target_modules"]
+    assert named == sorted(named)  # the set that peft writes down has another order in every process
+    assert len(named) == 7
     adapted = Transformers(tmp_path / "base", adapter=str(checkpoint))
     assert adapted.capabilities.prompt == "cor"  # its base names none
     assert _texts(adapted) != _texts(Transformers(tmp_path / "base"))
