@@ -141,13 +141,16 @@ class Worked(NamedTuple):
 
 
 def worked(number: int, *, seed: int = 0, domain: Domain | None = None) -> Worked:
-    """One of endless problems worked out, as a text for a model to read before it ever meets a judgment."""
+    """One of endless problems worked out, as a text for a model to read before it ever meets a judgment.
+
+    Each of its two answers is right or wrong by a coin of its own: what is said of one does not tell the other.
+    """
     domain = domain or Domain()
     kind, rng = _begin(number, f"worked {seed}", domain)
     drawn = _DRAW[kind](rng, domain)
     problem = solve(drawn.question)
     told = [f" {problem.work}"]
-    for answer in rng.sample((drawn.right, drawn.wrong), 2):
+    for answer in rng.choices((drawn.right, drawn.wrong), k=2):
         seen = _look(problem, answer, "A")
         told += [answer, f" {problem.claim(answer)}{seen.measured} {seen.mark}."]
     return Worked(f"{drawn.question}\n", "\n".join(told), problem.key)
