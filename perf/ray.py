@@ -45,7 +45,11 @@ def done(out: Path) -> int:
 
 
 def rate(pairs: Path, count: int, *options: object) -> float:
-    """Pairs a second in the second half of a run."""
+    """Pairs a second in the second half of a run.
+
+    Replicas end blocks at about the same time, and the half may begin between them: a rate may be too high by the
+    blocks that are in work at once, of those of the second half.
+    """
     # without it, llama.cpp has a thread for each core, and in a replica for each that Ray sets aside there
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +77,7 @@ def reached(count: float, out: Path, process: "subprocess.Popen[bytes]") -> tupl
     return written, time.perf_counter()
 
 
-def compare(name: str, count: int, model: str, *options: object, replicas: tuple[int, ...]) -> None:
+def compare(name: str, count: int, block: int, model: str, *options: object, replicas: tuple[int, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         pairs = Path(folder) / "pairs.jsonl"
         write_pairs(pairs, count)
@@ -81,7 +85,6 @@ def compare(name: str, count: int, model: str, *options: object, replicas: tuple
         alone = rate(pairs, count, *shared, "--no-store")
         print(f"{name}: one process {alone:.3g} pairs/s", flush=True)
         for n in replicas:
-            block = max(1, min(BLOCK, count // 16))
             cpus = CORES // n or CORES / n  # what fits; above one, Ray wants whole cores
             ray = ("--ray", "local", "--replicas", n, "--cpus", cpus, "--block-size", block)
             found = rate(pairs, count, *shared, *ray)
@@ -90,13 +93,13 @@ def compare(name: str, count: int, model: str, *options: object, replicas: tuple
 
 def main(count: int = 8000, gguf_count: int = 128) -> None:
     # four requests in flight each: so few that the engine, and not Python, is what a replica waits for
-    compare("50 ms", count // 8, "fake:perf.ray:reply", "--max-concurrency", 4, replicas=(1, 2, 4))
+    compare("50 ms", count // 4, 4, "fake:perf.ray:reply", "--max-concurrency", 4, replicas=(1, 2, 4))
     # as many as it takes: how much Python does for one process, and for two on two cores
-    compare("50 ms, 64 in flight", count, "fake:perf.ray:reply", replicas=(1, 2))
+    compare("50 ms, 64 in flight", count, 32, "fake:perf.ray:reply", replicas=(1, 2))
     if gguf_count:
         name = f"GGUF, {CORES} threads in all"
         sizes = tuple(n for n in (1, 2) if CORES % n == 0)
-        compare(name, gguf_count, "llama_cpp:smollm2-135m", "--max-tokens", 16, replicas=sizes)
+        compare(name, gguf_count, 4, "llama_cpp:smollm2-135m", "--max-tokens", 16, replicas=sizes)
 
 
 if __name__ == "__main__":

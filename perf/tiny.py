@@ -3,7 +3,8 @@
 `python perf/tiny.py OUT [SEED...]` trains a judge for each seed (0, 1 and 2) up to its traces, then goes on from there
 in three ways that take about the same time: GRPO with the verdict's reward alone, GRPO with rewards on the trace beside
 it, and more fine-tuning on the same traces. Beside them stands a judge that knows only the form. Each judges the test
-problems in both orders. Killed, the same command goes on where it was.
+problems in both orders. Killed, the same command goes on where it was, but the time of a step that was cut off is only
+that of its last part, and so is that of more fine-tuning.
 """
 
 import json
@@ -79,7 +80,7 @@ def trained(recipe: Recipe) -> dict[str, Path]:
     more = learned.model_copy(update={"model": tuned, "epochs": epochs, "held_out": None})
     timed.do("more-sft", lambda: sft(more, out / "more-sft"))
     unread = out / "unread"
-    if not unread.exists():
+    if not (unread / "tokenizer_config.json").exists():
         make(read_traces(learned.traces), unread, recipe.model.tiny.model_copy(update={"lessons": None}))
     form = learned.model_copy(update={"model": str(unread), "held_out": None})
     timed.do("form", lambda: sft(form, out / "form"))

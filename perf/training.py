@@ -29,13 +29,16 @@ from rmr1_sdk import prompts  # noqa: E402
 from rmr1_sdk.cli.train import app  # noqa: E402
 from rmr1_sdk.training import tiny  # noqa: E402
 from rmr1_sdk.training.steps import Trace  # noqa: E402
-from rmr1_sdk.training.tiny_model import make  # noqa: E402
+from rmr1_sdk.training.tiny_model import TinyModel, make  # noqa: E402
 from rmr1_sdk.types import Pair, Value  # noqa: E402
 
 RUNS, LIMIT = 5, 1.03
 SFT_STEPS, SFT_ROWS = 24, 8
 GRPO_STEPS, GRPO_PAIRS, GROUP, TOKENS = 10, 4, 4, 96
 RATE = 1e-3
+LEARNER = TinyModel(
+    hidden=256, intermediate=512, layers=3, heads=8, convolutions=False, rope_theta=100, init=0.06
+)  # two million weights
 
 
 @dataclass
@@ -244,7 +247,7 @@ def main() -> None:
             write(folder / "pool.jsonl", pool),
             folder / "m",
         )
-        make(learned, model)
+        make(learned, model, LEARNER)
         ratios = [
             compare("SFT", lambda out: bare_sft(model, learned, out), lambda out: our_sft(model, traces, out)),
             compare("GRPO", lambda out: bare_grpo(model, pool, out), lambda out: our_grpo(model, labelled, out)),

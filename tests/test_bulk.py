@@ -127,6 +127,7 @@ def test_a_replica_ends_what_holds_its_judge() -> None:
     ("options", "message"),
     [
         (["--ray", "local"], "--ray needs --out"),
+        (["--ray", "", "--out", "OUT"], "--ray: name the address of a cluster"),
         (["--ray", "local", "--out", "OUT", "--store", "s.db"], "--store does not go with --ray"),
         (["--ray", "local", "--out", "OUT", "--max-tokens-total", "5"], "--max-tokens-total does not go with --ray"),
     ],

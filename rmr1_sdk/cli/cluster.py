@@ -29,6 +29,8 @@ def check_ray(address: str | None, out: Path | None, others: dict[str, object]) 
     """Refuse what --ray cannot keep: it needs a folder, and its judges share neither store nor budget."""
     if address is None:
         return
+    if not address:
+        raise ConfigError('--ray: name the address of a cluster, or "local"')
     if out is None:
         raise ConfigError("--ray needs --out: a folder that gets a file of judgments for each block of pairs")
     if given := [name for name, value in others.items() if value]:

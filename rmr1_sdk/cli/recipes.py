@@ -93,7 +93,8 @@ def _line(result: Value | None) -> str:
             return f"{result.traces:,} traces in {result.steps:,} steps; {result.after or 'nothing held out'}"
         case GrpoResult():
             best = f"the best after {result.best_step:,}: {result.best}" if result.best else "nothing held out"
-            return f"{result.pairs:,} pairs in {result.steps:,} steps; {best}"
+            why = f"; stopped {result.stopped}" if result.stopped else ""
+            return f"{result.pairs:,} pairs in {result.steps:,} steps; {best}{why}"
         case Exported():
             return "\n".join(
                 [*([str(result.checkpoint)] if result.checkpoint else []), *(f.name for f in result.files)]

@@ -28,7 +28,6 @@ from rmr1_sdk.training.sft import SftPlan
 from rmr1_sdk.training.sft import sft as sft_stage
 from rmr1_sdk.training.sources import Source, read_pairs
 from rmr1_sdk.training.splits import check_parts, parse_parts
-from rmr1_sdk.training.steps import read_traces
 from rmr1_sdk.types import Value
 
 __all__ = ["app", "quieten"]
@@ -138,7 +137,7 @@ def tiny_model(
 ) -> None:
     """Make a model from nothing, small enough to learn to judge on a laptop."""
     read = Lessons(steps=lessons, leave_out=tuple(leave_out)) if lessons else None
-    tiny.make(read_traces(traces), out, tiny.TinyModel(seed=seed, lessons=read))
+    tiny.make_from(traces, out, tiny.TinyModel(seed=seed, lessons=read))
 
 
 @app.command()

@@ -136,7 +136,7 @@ def verl_options(plan: GrpoPlan, machine: Machine, folder: Path) -> dict[str, An
         "trainer.nnodes": machine.nodes,
         "trainer.n_gpus_per_node": machine.gpus,
         "trainer.total_epochs": _whole(plan.epochs),
-        "trainer.save_freq": plan.every * (plan.rollout_size // plan.batch_size),
+        "trainer.save_freq": plan.every,
         "trainer.test_freq": -1,
         "trainer.val_before_train": False,
         "trainer.default_local_dir": str(folder / "checkpoints"),

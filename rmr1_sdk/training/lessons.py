@@ -20,7 +20,10 @@ from rmr1_sdk.training import tiny
 from rmr1_sdk.training.trainers import Figures
 from rmr1_sdk.types import Value
 
-__all__ = ["Lessons", "learn"]
+__all__ = ["STATE", "Lessons", "learn"]
+
+STATE = "lessons.pt"
+"""The file from which a killed run goes on."""
 
 _SORTED = 8
 """Batches whose texts are sorted by length together."""
@@ -50,14 +53,14 @@ class Lessons(Value):
 def learn(lessons: Lessons, model: Any, tokenizer: Any, out: Path, *, seed: int) -> None:
     """Let a model read, in place; the loss is on what comes after each question.
 
-    `out/figures.jsonl` has the loss, and `out/lessons.pt` what a killed run goes on from. Raises ConfigError or
-    DataError for a file of `leave_out` that cannot be read.
+    `out/figures.jsonl` has the loss, and `out/lessons.pt` what a killed run goes on from, which stays there. Raises
+    ConfigError or DataError for a file of `leave_out` that cannot be read.
     """
     import torch
     from tqdm import tqdm
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=lessons.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
-    saved, figures = out / "lessons.pt", Figures(out / "figures.jsonl")
+    saved, figures = out / STATE, Figures(out / "figures.jsonl")
     begun = _restored(saved, model, optimizer)
     figures.begin_after(begun)
     model.train()
@@ -77,7 +80,6 @@ def learn(lessons: Lessons, model: Any, tokenizer: Any, out: Path, *, seed: int)
             figures.add({"step": step, "loss": sum(losses) / len(losses)})
             losses.clear()
             _save(saved, step, model, optimizer)
-    saved.unlink()
     model.eval()
 
 

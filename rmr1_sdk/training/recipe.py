@@ -16,7 +16,6 @@ from rmr1_sdk.training.export import ExportPlan, export, merge
 from rmr1_sdk.training.grpo import GrpoPlan, grpo
 from rmr1_sdk.training.memory import Machine, Shape
 from rmr1_sdk.training.sft import SftPlan, sft
-from rmr1_sdk.training.steps import Step, read_traces
 from rmr1_sdk.training.teachers import DistillPlan, teach
 from rmr1_sdk.training.tiny_model import TinyModel
 from rmr1_sdk.training.trainers import processes
@@ -85,6 +84,8 @@ class Recipe(Value):
             raise ValueError("there is no stage in it")
         if self.model and self.model.tiny and not self.sft:
             raise ValueError("a model from nothing has to be fine-tuned on traces first: add sft")
+        if self.model and self.model.tiny and self.model.tiny.convolutions and self.sft and self.sft.packing:
+            raise ValueError("traces are not packed for a model with convolutions: give sft packing: false")
         if self.machine.sharding != "none" and any(plan and plan.held_out for plan in (self.sft, self.grpo)):
             raise ValueError(
                 f"with {self.machine.sharding} no process holds the whole model, and none can judge what is held out: "
@@ -255,7 +256,7 @@ def _part(given: Mapping[str, Any], out: Path, name: str) -> Path | None:
     """The file of a part of the data; None where there is no such part."""
     default = DataPlan.model_fields["parts"].default if "data" in given else {}
     parts = _section(given, "data").get("parts", default)
-    return out / "data" / f"{name}.jsonl" if parts and name in parts else None
+    return out / "data" / f"{name}.jsonl" if isinstance(parts, dict) and name in parts else None
 
 
 def _between(given: Mapping[str, Any], out: Path) -> dict[str, dict[str, Any]]:
@@ -353,14 +354,7 @@ def _make_model(recipe: Recipe, out: Path) -> None:
     assert recipe.model
     assert recipe.model.tiny
     assert recipe.sft
-    tiny = recipe.model.tiny
-    left_out = tiny.lessons.leave_out if tiny.lessons else ()
-    step = Step("model", out, tiny.model_dump(mode="json"), [recipe.sft.traces, *left_out])
-    if not step.is_done():
-        step.begin()
-        tiny_model.make(read_traces(recipe.sft.traces), out, tiny)
-        step.keep(*(file.name for file in sorted(out.iterdir()) if not file.name.startswith("step.json")))
-        step.finish()
+    tiny_model.make_from(recipe.sft.traces, out, recipe.model.tiny)
 
 
 def _merge(recipe: Recipe, out: Path) -> None:

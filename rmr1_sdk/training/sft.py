@@ -315,7 +315,7 @@ def _check_packing(model: Any) -> None:
     kinds = set(getattr(model.config, "layer_types", None) or ())
     if others := sorted(kinds - {"full_attention", "sliding_attention", "chunked_attention"}):
         raise ConfigError(
-            f"packing: traces of one sequence would see each other through layers of {others[0]}; give --no-packing"
+            f"packing: traces of one sequence would see each other through layers of {others[0]}; do without packing"
         )
 
 

@@ -10,13 +10,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, model_validator
+
 from rmr1_sdk import prompts
 from rmr1_sdk.errors import ConfigError, MissingExtraError
-from rmr1_sdk.training.lessons import Lessons, learn
-from rmr1_sdk.training.steps import Trace
+from rmr1_sdk.training.lessons import STATE, Lessons, learn
+from rmr1_sdk.training.steps import Step, Trace, read_traces
 from rmr1_sdk.types import Value
 
-__all__ = ["LARGEST_VOCABULARY", "TinyModel", "make", "make_tokenizer"]
+__all__ = ["LARGEST_VOCABULARY", "TinyModel", "make", "make_from", "make_tokenizer"]
 
 _SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>")
 _WORDS = 1024
@@ -48,16 +50,22 @@ class TinyModel(Value):
         seed: all randomness follows from it.
     """
 
-    hidden: int = 128
-    intermediate: int = 256
-    layers: int = 4
-    heads: int = 4
+    hidden: int = Field(default=128, ge=1)
+    intermediate: int = Field(default=256, ge=1)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
     convolutions: bool = True
     context: int = 2048
     rope_theta: float = 1000.0
     init: float = 0.08
     lessons: Lessons | None = None
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _attends(self) -> "TinyModel":
+        if self.convolutions and self.layers < 2:
+            raise ValueError("the first layer is a convolution: layers must be 2 or more, for one of attention")
+        return self
 
 
 def make(traces: Sequence[Trace], out: Path, model: TinyModel | None = None) -> None:
@@ -74,6 +82,21 @@ def make(traces: Sequence[Trace], out: Path, model: TinyModel | None = None) -> 
         learn(size.lessons, made, tokenizer, out, seed=size.seed)
     made.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    (out / STATE).unlink(missing_ok=True)
+
+
+def make_from(traces: Path, out: Path, model: TinyModel) -> None:
+    """The same as a stage, of a file of traces: one that was killed goes on, and one that is done is not done twice.
+
+    Raises ConfigError where a file cannot be read, or the folder is of another model.
+    """
+    left_out = model.lessons.leave_out if model.lessons else ()
+    step = Step("model", out, model.model_dump(mode="json"), [traces, *left_out])
+    if not step.is_done():
+        step.begin()
+        make(read_traces(traces), out, model)
+        step.keep(*(file.name for file in sorted(out.iterdir()) if not file.name.startswith("step.json")))
+        step.finish()
 
 
 def _begun(size: TinyModel, tokenizer: Any) -> Any:

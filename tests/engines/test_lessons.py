@@ -85,5 +85,5 @@ def test_the_command_makes_a_model_that_has_read(tmp_path: Path) -> None:
 def test_traces_are_not_packed_through_convolutions(tmp_path: Path) -> None:
     make(traces(20), tmp_path / "base", TinyModel(**SIZE))
     write(tmp_path / "traces.jsonl", traces(20))
-    with pytest.raises(ConfigError, match=r"layers of conv; give --no-packing"):
+    with pytest.raises(ConfigError, match=r"layers of conv; do without packing"):
         sft(plan(tmp_path, traces(20), packing=True), tmp_path / "out")

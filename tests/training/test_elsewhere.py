@@ -62,6 +62,7 @@ def test_verl_is_told_the_recipes_settings(recipe: Recipe) -> None:
         "trainer.nnodes": "2",
         "trainer.n_gpus_per_node": "8",
         "trainer.total_epochs": "1",
+        "trainer.save_freq": "5",
     }
     assert {name: told.get(name) for name in by_hand} == by_hand
     rows = pq.read_table(folder / "pool.parquet").to_pylist()

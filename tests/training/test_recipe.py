@@ -46,7 +46,7 @@ def command(rmr1: list[str], tmp_path: Path) -> Command:
 
 
 def test_stages_find_what_those_before_them_leave(tmp_path: Path) -> None:
-    read = recipe(tmp_path, OURS + "model: {tiny: {hidden: 32}}\nsft:\ngrpo: {seed: 7}\nexport:\n")
+    read = recipe(tmp_path, OURS + "model: {tiny: {hidden: 32}}\nsft: {packing: false}\ngrpo: {seed: 7}\nexport:\n")
     out = tmp_path / "out"
     assert read.stages == ("data", "distill", "model", "sft", "grpo", "export")
     assert read.distill
@@ -118,6 +118,9 @@ def test_numbers_are_those_of_today(tmp_path: Path) -> None:
         ("model: {shape: {layers: 1}}", ":1: field model.shape.hidden"),
         ("model: {name: m}", ":1: there is no stage in it"),
         ("data: {sources: [{path: x}], parts: }", ":1: field data.parts: Input should be a valid dictionary"),
+        ("model: {tiny: {}}\nsft: {traces: t}", ":1: traces are not packed for a model with convolutions"),
+        ("model: {tiny: {layers: 1}}", ":1: field model.tiny: the first layer is a convolution"),
+        ("data: {sources: [{path: tiny:4}], parts: 100}", ":1: field data.parts: Input should be"),
         ("model: {name: m, tiny: {}}", ":1: field model: give either name, of a model that there is, or tiny"),
         (
             "model: {tiny: {}}\nexport: {checkpoint: c}",
