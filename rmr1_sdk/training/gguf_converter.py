@@ -7,6 +7,8 @@ and the checkpoint has one in the manner of Llama 2, that is written as such.
 import json
 from typing import Any
 
+from rmr1_sdk.training.gguf_files import merge_scores
+
 __all__ = ["main"]
 
 
@@ -18,11 +20,8 @@ def main() -> None:
     as_it_would = TextModel._set_vocab_gpt2
 
     def set_vocabulary(self: Any) -> None:
-        tokenizer, settings = (
-            json.loads((self.dir_model / name).read_text(encoding="utf-8"))
-            for name in ("tokenizer.json", "tokenizer_config.json")
-        )
-        if tokenizer["model"].get("byte_fallback"):
+        if merge_scores(self.dir_model) is not None:
+            settings = json.loads((self.dir_model / "tokenizer_config.json").read_text(encoding="utf-8"))
             self._set_vocab_llama_hf()
             self.gguf_writer.add_add_space_prefix(bool(settings.get("add_prefix_space", True)))
         else:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from rmr1_sdk.pairs import read_pairs
 from rmr1_sdk.training import tiny
+from rmr1_sdk.training.held_out import read_held_out
 from rmr1_sdk.training.trainers import Figures
 from rmr1_sdk.types import Value
 
@@ -40,7 +40,7 @@ class Lessons(Value):
         steps: of training.
         batch_size: problems in a step. None comes twice, but by chance.
         learning_rate: the highest; it ends at a fifth of that.
-        leave_out: files of pairs; their problems are not among the worked ones, in whatever words.
+        leave_out: files of labelled pairs; their problems are not among the worked ones, in whatever words.
     """
 
     domain: tiny.Domain = tiny.Domain()
@@ -132,7 +132,7 @@ def _texts(lessons: Lessons, tokenizer: Any, seed: int) -> Iterator[tuple[list[i
 
 
 def _problems(files: tuple[Path, ...]) -> Set[str]:
-    pairs = [pair for file in files for pair in read_pairs(file).rows]
+    pairs = [pair for file in files for pair in read_held_out(file)]
     return {tiny.solve(str(pair.question)).key for pair in pairs}
 
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rmr1_sdk.cli import app
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.training import lessons, tiny
 from rmr1_sdk.training.lessons import Lessons
 from rmr1_sdk.training.sft import sft
@@ -71,6 +71,13 @@ def test_problems_of_files_are_left_out_in_whatever_words(tmp_path: Path) -> Non
     read = [tokenizer.decode(next(kept)[0], skip_special_tokens=True) for _ in range(29)]
     wanted = [text.given + text.told for text in ahead if text.key != ahead[3].key]
     assert read == wanted[:29]
+
+
+def test_a_line_that_is_no_pair_is_not_taken_for_nothing_to_leave_out(tmp_path: Path) -> None:
+    file = tmp_path / "test.jsonl"
+    file.write_text('{"question": "Say Ann has 12 cups."}\n')
+    with pytest.raises(DataError, match=r"test\.jsonl:1"):
+        make(traces(20), tmp_path / "tiny", TinyModel(**SIZE, lessons=Lessons(domain=EASY, steps=1, leave_out=(file,))))
 
 
 def test_the_command_makes_a_model_that_has_read(tmp_path: Path) -> None:
