@@ -89,11 +89,10 @@ def trained(recipe: Recipe) -> dict[str, Path]:
 
 def figures(recipe: Recipe) -> list[list[str]]:
     """A row for each judge of a seed."""
+    judges = trained(recipe)
     pairs = read_held_out(recipe.out / "data" / "test.jsonl")
-    said = {
-        name: judged(f"transformers:{folder}", pairs, recipe.out / "judgments.db")
-        for name, folder in trained(recipe).items()
-    }
+    store = recipe.out / "judgments.db"
+    said = {name: judged(f"transformers:{folder}", pairs, store) for name, folder in judges.items()}
     rows = []
     for name, judgments in said.items():
         held_out, why = HeldOut.of(pairs, judgments), reasons(pairs, judgments)
