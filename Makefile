@@ -13,7 +13,7 @@ export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 export CFLAGS += $(NO_AMX)
 export CXXFLAGS += $(NO_AMX)
 
-.PHONY: demo test test-browser test-engines test-evals check docs size perf clean
+.PHONY: demo test test-browser test-engines test-evals check docs size perf train-tiny clean
 
 demo: $(VENV)/.llama-cpp
 	$(BIN)/python examples/demo.py
@@ -42,6 +42,10 @@ docs: $(VENV)/.docs
 
 size: $(VENV)/.dev
 	$(BIN)/python tools/size.py
+
+# a judge from nothing: data, traces, fine-tuning, GRPO and files for llama.cpp; docs/recipes.md says how long it takes
+train-tiny: $(VENV)/.engines
+	$(BIN)/rmr1 train run tiny --out out/tiny
 
 perf: $(VENV)/.llama-cpp
 	$(BIN)/python perf/import_time.py

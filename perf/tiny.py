@@ -1,31 +1,34 @@
 """What the `tiny` recipe comes to, on problems that its judges have never seen.
 
-`python perf/tiny.py OUT [SEED...]` trains a judge for each seed (0, 1 and 2) up to its traces, then goes on from there
-in three ways that take about the same time: GRPO with the verdict's reward alone, GRPO with rewards on the trace beside
-it, and more fine-tuning on the same traces. Beside them stands a judge that knows only the form. Each judges the test
-problems in both orders. Killed, the same command goes on where it was, but the time of a step that was cut off is only
-that of its last part, and so is that of more fine-tuning.
+`python perf/tiny.py OUT [SEED...]` carries out the recipe for each seed (0, 1 and 2) up to GRPO. From the same
+fine-tuned judge it goes on in two more ways: GRPO with the verdict's reward alone, and more fine-tuning on the same
+traces for as long as GRPO took. Beside them stands a judge that knows only the form. Each judges the test problems in
+both orders. `OUT/curves.svg` shows what went on during GRPO. Killed, the same command goes on where it was, but the
+time of a step that was cut off is only that of its last part, and so is that of more fine-tuning.
 """
 
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from rmr1_sdk.training import tiny
 from rmr1_sdk.training.grpo import grpo
 from rmr1_sdk.training.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.parity import judged, parity
-from rmr1_sdk.training.recipe import Recipe, StageName, read_recipe, run
+from rmr1_sdk.training.recipe import Recipe, read_recipe, run
 from rmr1_sdk.training.sft import sft
 from rmr1_sdk.training.steps import read_traces
 from rmr1_sdk.training.tiny_model import make
 from rmr1_sdk.types import Judgment, Pair
 
-FIRST: tuple[StageName, ...] = ("data", "distill", "model", "sft")
-MEASURED = {"quotes": 0.0, "cited": 0.0, "rubric": 0.0, "solution": 0.0}
-REWARDED = {"quotes": 0.25, "cited": 0.25, "rubric": 0.25, "solution": 1.0}
+ARMS = {"grpo": "rewards on the trace", "grpo-verdict": "verdict alone"}
+"""The folders of GRPO, and what it was rewarded for."""
+SMOOTHED = 10
+"""Rollouts whose mean is a point of a curve."""
 
 
 class Reasons(NamedTuple):
@@ -50,7 +53,7 @@ class Timed:
         self._file = file
         self.minutes: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
 
-    def do(self, name: str, step: Any) -> None:
+    def do(self, name: str, step: Callable[[], Any]) -> None:
         """Carry it out, and say how long it took when it was done first."""
         begun = time.monotonic()
         step()
@@ -70,12 +73,12 @@ def trained(recipe: Recipe) -> dict[str, Path]:
     assert recipe.model.tiny
     out.mkdir(parents=True, exist_ok=True)
     timed = Timed(out / "minutes.json")
-    for stage in FIRST:
-        timed.do(stage, lambda stage=stage: run(recipe, [stage]))
+    for stage in recipe.stages:
+        if stage != "export":
+            timed.do(stage, lambda stage=stage: run(recipe, [stage]))  # type: ignore[misc]  # a default is no type
+    measured = recipe.grpo.model_copy(update={"reward": dict.fromkeys(recipe.grpo.reward, 0.0)})
+    timed.do("grpo-verdict", lambda: grpo(measured, out / "grpo-verdict"))
     tuned, learned = str(out / "sft" / "checkpoint"), recipe.sft
-    for name, reward in (("grpo", MEASURED), ("grpo-traces", REWARDED)):
-        plan = recipe.grpo.model_copy(update={"reward": reward})
-        timed.do(name, lambda plan=plan, name=name: grpo(plan, out / name))
     epochs = max(1, round(learned.epochs * timed.minutes["grpo"] / timed.minutes["sft"]))
     more = learned.model_copy(update={"model": tuned, "epochs": epochs, "held_out": None})
     timed.do("more-sft", lambda: sft(more, out / "more-sft"))
@@ -84,7 +87,7 @@ def trained(recipe: Recipe) -> dict[str, Path]:
         make(read_traces(learned.traces), unread, recipe.model.tiny.model_copy(update={"lessons": None}))
     form = learned.model_copy(update={"model": str(unread), "held_out": None})
     timed.do("form", lambda: sft(form, out / "form"))
-    return {name: out / name / "checkpoint" for name in ("form", "sft", "more-sft", "grpo", "grpo-traces")}
+    return {name: out / name / "checkpoint" for name in ("form", "sft", "more-sft", *ARMS)}
 
 
 def figures(recipe: Recipe) -> list[list[str]]:
@@ -102,15 +105,61 @@ def figures(recipe: Recipe) -> list[list[str]]:
     return rows
 
 
+# --- curves ------------------------------------------------------------------------------------------
+
+CURVES: dict[str, Callable[[dict[str, Any]], float | None]] = {
+    "accuracy of held-out pairs": lambda row: row["held_out"]["accuracy"]["share"] if "held_out" in row else None,
+    "reward of the verdict": lambda row: row["rewards"]["verdict"] if "rewards" in row else None,
+    "share of right reasons": lambda row: row["rewards"]["solution"] if "rewards" in row else None,
+    "tokens of a completion": lambda row: row.get("length"),
+    "entropy of a token": lambda row: row.get("entropy"),
+    "share of groups without variance": lambda row: row.get("zero_variance"),
+}
+
+
+def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Means of so many points that follow each other; few points stay as they are."""
+    if len(points) < 4 * SMOOTHED:
+        return list(points)
+    runs = [points[at : at + SMOOTHED] for at in range(0, len(points), SMOOTHED)]
+    return [(fmean(step for step, _ in each), fmean(value for _, value in each)) for each in runs]
+
+
+def plot(file: Path, folders: Sequence[Path]) -> None:
+    """What went on during GRPO, a line for each seed."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "the same file every time", "svg.fonttype": "none"})
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 3, figsize=(11, 6), sharex=True, layout="constrained")
+    for panel, (title, value) in zip(axes.flat, CURVES.items(), strict=True):
+        for colour, (arm, rewarded) in zip(("#1b6ca8", "#c2571a"), ARMS.items(), strict=True):
+            for number, folder in enumerate(folders):
+                rows = [json.loads(line) for line in (folder / arm / "figures.jsonl").read_text().splitlines()]
+                points = [(row["step"], found) for row in rows if (found := value(row)) is not None]
+                label = rewarded if number == 0 else None
+                panel.plot(*zip(*smoothed(points), strict=True), color=colour, alpha=0.8, label=label)
+        panel.set_title(title, fontsize="medium")
+        panel.grid(alpha=0.3)
+    for panel in axes[1]:
+        panel.set_xlabel("step")
+    axes[0][0].legend(fontsize="small")
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+
+
 def main() -> None:
     out, *seeds = sys.argv[1:] or ["out/tiny"]
     print(
         "| seed | judge | right | against sft | in both orders | readable | right reasons | right with wrong reasons |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for seed in map(int, seeds or ["0", "1", "2"]):
-        for row in figures(read_recipe("tiny", Path(out) / f"seed-{seed}", seed=seed)):
+    recipes = {seed: read_recipe("tiny", Path(out) / f"seed-{seed}", seed=seed) for seed in map(int, seeds or "012")}
+    for seed, recipe in recipes.items():
+        for row in figures(recipe):
             print(f"| {seed} | {' | '.join(row)} |", flush=True)
+    plot(Path(out) / "curves.svg", [recipe.out for recipe in recipes.values()])
 
 
 if __name__ == "__main__":
