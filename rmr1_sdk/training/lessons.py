@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
+from rmr1_sdk.backends.checkpoint import Speech
+from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.training import tiny
 from rmr1_sdk.training.held_out import read_held_out
 from rmr1_sdk.training.trainers import Figures
@@ -50,8 +52,8 @@ class Lessons(Value):
     leave_out: tuple[Path, ...] = ()
 
 
-def learn(lessons: Lessons, model: Any, tokenizer: Any, out: Path, *, seed: int) -> None:
-    """Let a model read, in place; the loss is on what comes after each question.
+def learn(lessons: Lessons, model: Any, tokenizer: Any, prompt: Prompt, out: Path, *, seed: int) -> None:
+    """Let a model read, in place. It is asked as a judge is; the loss is on what comes after that.
 
     `out/figures.jsonl` has the loss, and `out/lessons.pt` what a killed run goes on from, which stays there. Raises
     ConfigError or DataError for a file of `leave_out` that cannot be read.
@@ -65,7 +67,7 @@ def learn(lessons: Lessons, model: Any, tokenizer: Any, out: Path, *, seed: int)
     figures.begin_after(begun)
     model.train()
     losses: list[float] = []
-    batches = islice(_batches(lessons, tokenizer, seed), begun, lessons.steps)
+    batches = islice(_batches(lessons, tokenizer, prompt, seed), begun, lessons.steps)
     shown = tqdm(batches, "lessons", lessons.steps, initial=begun, disable=not sys.stderr.isatty())
     for step, batch in enumerate(shown, start=begun + 1):
         for group in optimizer.param_groups:
@@ -96,9 +98,9 @@ class _Batch(NamedTuple):
     labels: Any
 
 
-def _batches(lessons: Lessons, tokenizer: Any, seed: int) -> Iterator[_Batch]:
+def _batches(lessons: Lessons, tokenizer: Any, prompt: Prompt, seed: int) -> Iterator[_Batch]:
     """The same ones for the same seed, those of about one length together."""
-    texts, rng = _texts(lessons, tokenizer, seed), random.Random(seed)  # noqa: S311  # not for secrets
+    texts, rng = _texts(lessons, tokenizer, prompt, seed), random.Random(seed)  # noqa: S311  # not for secrets
     while True:
         some = sorted(islice(texts, lessons.batch_size * _SORTED), key=lambda text: len(text[0]))
         groups = [some[at : at + lessons.batch_size] for at in range(0, len(some), lessons.batch_size)]
@@ -120,13 +122,14 @@ def _padded(texts: Sequence[tuple[list[int], int]], pad: int) -> _Batch:
     return _Batch(inputs, mask, labels)
 
 
-def _texts(lessons: Lessons, tokenizer: Any, seed: int) -> Iterator[tuple[list[int], int]]:
+def _texts(lessons: Lessons, tokenizer: Any, prompt: Prompt, seed: int) -> Iterator[tuple[list[int], int]]:
     """Tokens of each, and how many of them are given."""
     left_out = _problems(lessons.leave_out)
+    speech = Speech(tokenizer)
     for number in count():
         text = tiny.worked(number, seed=seed, domain=lessons.domain)
         if text.key not in left_out:
-            given = [tokenizer.bos_token_id, *tokenizer(text.given, add_special_tokens=False).input_ids]
+            given = speech.tokens(speech.rendered(prompt.render(text.pair)))
             told = tokenizer(text.told, add_special_tokens=False).input_ids
             yield [*given, *told, tokenizer.eos_token_id], len(given)
 

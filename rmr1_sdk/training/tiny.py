@@ -89,7 +89,7 @@ class Domain(Value):
         if self.hops[1] >= self.links[0]:
             raise ValueError(f"hops up to {self.hops[1]} need rows of at least {self.hops[1] + 1} links")
         if self.words[0] < 2:
-            raise ValueError("a list has 2 words or more: the one it must have, and the one it must not")
+            raise ValueError("a list has 2 words or more: a first one, and a last one")
         return self
 
 
@@ -133,15 +133,18 @@ def _begin(number: int, seed: int | str, domain: Domain) -> tuple[Kind, random.R
 
 
 class Worked(NamedTuple):
-    """A problem, and what comes after it: its work, and of each answer whether it is right. `key` is the problem's."""
+    """A pair of answers, and what can be said of them: the work, and of each whether it is right.
 
-    given: str
+    Either may be right, or both, or none. `key` is the problem's.
+    """
+
+    pair: Pair
     told: str
     key: str
 
 
 def worked(number: int, *, seed: int = 0, domain: Domain | None = None) -> Worked:
-    """One of endless problems worked out, as a text for a model to read before it ever meets a judgment.
+    """One of endless problems worked out, for a model to read before it ever meets a judgment.
 
     Each of its two answers is right or wrong by a coin of its own: what is said of one does not tell the other.
     """
@@ -149,11 +152,9 @@ def worked(number: int, *, seed: int = 0, domain: Domain | None = None) -> Worke
     kind, rng = _begin(number, f"worked {seed}", domain)
     drawn = _DRAW[kind](rng, domain)
     problem = solve(drawn.question)
-    told = [f" {problem.work}"]
-    for answer in rng.choices((drawn.right, drawn.wrong), k=2):
-        seen = _look(problem, answer, "A")
-        told += [answer, f" {problem.claim(answer)}{seen.measured} {seen.mark}."]
-    return Worked(f"{drawn.question}\n", "\n".join(told), problem.key)
+    a, b = rng.choices((drawn.right, drawn.wrong), k=2)
+    seen = f"{_look(problem, a, 'A').text} {_look(problem, b, 'B').text}"
+    return Worked(Pair(question=drawn.question, a=a, b=b), f" {problem.work}\n{seen}", problem.key)
 
 
 def _slipped(rng: random.Random, right: int, slips: Mapping[str, list[int]], start: int | None) -> tuple[int, str]:
@@ -239,21 +240,21 @@ def _draw_order(rng: random.Random, domain: Domain) -> _Drawn:
 
 def _draw_list(rng: random.Random, domain: Domain) -> _Drawn:
     count = rng.randint(*domain.words)
-    needed, banned = rng.sample(_WORDS, 2)
-    others = [word for word in _WORDS if word not in (needed, banned)]
-
-    def write(size: int, *fixed: str) -> str:
-        words = [*fixed, *rng.sample(others, size - len(fixed))]
-        rng.shuffle(words)
-        return f"List: {' '.join(words)}"
-
-    slip = rng.choice(("wrong count", "leaves out", "uses"))
+    first, banned = rng.sample(_WORDS, 2)
+    others = [word for word in _WORDS if word not in (first, banned)]
+    slip = rng.choice(("wrong count", "begins with another", "ends as it must not"))
+    right, wrong = [first, *rng.sample(others, count - 1)], [first, *rng.sample(others, count - 1)]
     if slip == "wrong count":
-        wrong = write(count + rng.choice((1, -1)), needed)
+        wrong = [first, *rng.sample(others, count - 1 + rng.choice((1, -1)))]
+    elif slip == "begins with another":
+        wrong = [*rng.sample(others, count - 1), first]
+        rng.shuffle(wrong)
+        if wrong[0] == first:
+            wrong.reverse()
     else:
-        wrong = write(count) if slip == "leaves out" else write(count, needed, banned)
-    question = f"Write a list of {count} words, with {needed} and without {banned}."
-    return _Drawn(question, write(count, needed), wrong, slip)
+        wrong[-1] = banned
+    question = f"Write a list of {count} words, {first} first and {banned} not last."
+    return _Drawn(question, f"List: {' '.join(right)}", f"List: {' '.join(wrong)}", slip)
 
 
 _DRAW: Mapping[Kind, Callable[[random.Random, Domain], _Drawn]] = {
@@ -342,17 +343,17 @@ def _read_order(question: str) -> Problem | None:
 
 
 def _read_list(question: str) -> Problem | None:
-    asked = re.fullmatch(r"Write a list of (\d+) words, with (\w+) and without (\w+)\.", question)
+    asked = re.fullmatch(r"Write a list of (\d+) words, (\w+) first and (\w+) not last\.", question)
     if not asked:
         return None
-    count, needed, banned = asked.groups()
+    count, first, banned = asked.groups()
     rubric = (
         Criterion(name="Count", weight=0.4, description=f"{count} words"),
-        Criterion(name="With", weight=0.3, description=f"{needed} in"),
-        Criterion(name="Without", weight=0.3, description=f"{banned} out"),
+        Criterion(name="First", weight=0.3, description=f"{first} first"),
+        Criterion(name="Last", weight=0.3, description=f"{banned} not last"),
     )
     work = ", ".join(criterion.description for criterion in rubric)
-    return Problem("list", f"list {count} {needed} {banned}", work, rubric=rubric)
+    return Problem("list", f"list {count} {first} {banned}", work, rubric=rubric)
 
 
 # --- judging ---------------------------------------------------------------------------------------
@@ -406,19 +407,13 @@ def _look(problem: Problem, answer: str, side: Side) -> _Seen:
 
 
 def _measure(problem: Problem, words: list[str]) -> tuple[str, bool]:
-    """What a list is in the words of its rubric, with its points; and whether it has all of them."""
-    needed, banned = (criterion.description.split()[0] for criterion in problem.rubric[1:])
-    found = [
-        f"{len(words)} words",
-        f"{needed} {'in' if needed in words else 'out'}",
-        f"{banned} {'in' if banned in words else 'out'}",
-    ]
-    points = sum(
-        round(100 * (criterion.weight or 0))
-        for criterion, measured in zip(problem.rubric, found, strict=True)
-        if measured == criterion.description
-    )
-    return ", ".join(["", *found, str(points)]), points == 100
+    """What a list is beside what was asked for, with its points; and whether it has all of them."""
+    count, needed, banned = (criterion.description.split()[0] for criterion in problem.rubric)
+    first, last = (words[0], words[-1]) if words else ("none", "none")
+    met = (str(len(words)) == count, first == needed, last != banned)
+    points = sum(round(100 * (each.weight or 0)) for each, is_met in zip(problem.rubric, met, strict=True) if is_met)
+    found = f"{len(words)} of {count} words, {first} vs {needed} first, {last} vs {banned} last"
+    return f", {found}, {points}", points == 100
 
 
 def has_right_reasons(pair: Pair, verdict: Verdict) -> bool:
@@ -438,7 +433,8 @@ def has_right_reasons(pair: Pair, verdict: Verdict) -> bool:
 
 
 _MEASURED = re.compile(
-    r"\b([AB]) has [^,]{0,200}(, \d{1,3} words, \w{1,20} \w{2,3}, \w{1,20} \w{2,3}, \d{1,3}) (?:right|wrong)\."
+    r"\b([AB]) has [^,]{0,200}"
+    r"(, \d{1,3} of \d{1,3} words, \w{1,20} vs \w{1,20} first, \w{1,20} vs \w{1,20} last, \d{1,3}) (?:right|wrong)\."
 )
 
 
@@ -457,7 +453,7 @@ class Teacher(FakeBackend):
     model = "tiny"
 
     def __init__(self) -> None:
-        super().__init__(_reply, identity="tiny teacher 2")  # another number when its traces change
+        super().__init__(_reply, identity="tiny teacher 3")  # another number when its traces change
 
 
 def _reply(request: Request) -> str:

@@ -79,7 +79,7 @@ def make(traces: Sequence[Trace], out: Path, model: TinyModel | None = None) -> 
     made = _begun(size, tokenizer)
     if size.lessons:
         out.mkdir(parents=True, exist_ok=True)
-        learn(size.lessons, made, tokenizer, out, seed=size.seed)
+        learn(size.lessons, made, tokenizer, prompts.get(traces[0].prompt), out, seed=size.seed)
     made.save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / STATE).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from rmr1_sdk import prompts
 from rmr1_sdk.cli import app
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.training import lessons, tiny
@@ -61,16 +62,18 @@ def test_a_killed_reader_goes_on_and_ends_with_the_same_weights(
 def test_problems_of_files_are_left_out_in_whatever_words(tmp_path: Path) -> None:
     domain = tiny.Domain(kinds=("order",), links=(3, 3), hops=(1, 2))
     ahead = [tiny.worked(number, domain=domain) for number in range(30)]
-    pairs = [pair.model_copy(update={"question": ahead[3].given.strip()}) for pair in tiny.generate(1)]
+    pairs = [pair.model_copy(update={"question": ahead[3].pair.question}) for pair in tiny.generate(1)]
     file = write(tmp_path / "test.jsonl", pairs)
     make(traces(40), tmp_path, TinyModel(**SIZE))
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path)
-    kept = lessons._texts(Lessons(domain=domain, leave_out=(file,)), tokenizer, 0)
+    kept = lessons._texts(Lessons(domain=domain, leave_out=(file,)), tokenizer, prompts.get("cor"), 0)
     read = [tokenizer.decode(next(kept)[0], skip_special_tokens=True) for _ in range(29)]
-    wanted = [text.given + text.told for text in ahead if text.key != ahead[3].key]
-    assert read == wanted[:29]
+    wanted = [text for text in ahead if text.key != ahead[3].key][:29]
+    for seen, text in zip(read, wanted, strict=True):
+        assert str(text.pair.question) in seen
+        assert seen.endswith(text.told)
 
 
 def test_a_line_that_is_no_pair_is_not_taken_for_nothing_to_leave_out(tmp_path: Path) -> None:
