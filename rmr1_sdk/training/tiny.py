@@ -412,8 +412,10 @@ def _measure(problem: Problem, words: list[str]) -> tuple[str, bool]:
     first, last = (words[0], words[-1]) if words else ("none", "none")
     met = (str(len(words)) == count, first == needed, last != banned)
     points = sum(round(100 * (each.weight or 0)) for each, is_met in zip(problem.rubric, met, strict=True) if is_met)
-    found = f"{len(words)} of {count} words, {first} vs {needed} first, {last} vs {banned} last"
-    return f", {found}, {points}", points == 100
+    said = ["met" if is_met else "missed" for is_met in met]
+    found = (f"{len(words)} of {count} words", f"{first} vs {needed} first", f"{last} vs {banned} last")
+    seen = ", ".join(f"{each} {how}" for each, how in zip(found, said, strict=True))
+    return f", {seen}, {points}", points == 100
 
 
 def has_right_reasons(pair: Pair, verdict: Verdict) -> bool:
@@ -432,10 +434,7 @@ def has_right_reasons(pair: Pair, verdict: Verdict) -> bool:
     return work is not None and " ".join(work.split()) == problem.work
 
 
-_MEASURED = re.compile(
-    r"\b([AB]) has [^,]{0,200}"
-    r"(, \d{1,3} of \d{1,3} words, \w{1,20} vs \w{1,20} first, \w{1,20} vs \w{1,20} last, \d{1,3}) (?:right|wrong)\."
-)
+_MEASURED = re.compile(r"\b([AB]) has [^,]{0,200}(, \d{1,3} of [^.]{1,200}, \d{1,3}) (?:right|wrong)\.")
 
 
 def _measures(problem: Problem, shown: Pair, verdict: Verdict) -> bool:
