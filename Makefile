@@ -43,7 +43,7 @@ docs: $(VENV)/.docs
 size: $(VENV)/.dev
 	$(BIN)/python tools/size.py
 
-# a judge from nothing: data, traces, fine-tuning, GRPO and files for llama.cpp; docs/recipes.md says how long it takes
+# a judge from nothing: data, traces, fine-tuning, GRPO and files for llama.cpp
 train-tiny: $(VENV)/.engines
 	$(BIN)/rmr1 train run tiny --out out/tiny
 

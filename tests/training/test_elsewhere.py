@@ -135,4 +135,4 @@ def test_the_command_says_where(rmr1: list[str], tmp_path: Path) -> None:
     (tmp_path / "data" / "rl.jsonl").write_text("".join(pair.model_dump_json() + "\n" for pair in PAIRS))
     assert said("rm-r1-7b-reasoning", "--to", "openrlhf").stdout == f"{tmp_path / 'openrlhf'}\n"
     assert "error: --to is verl or openrlhf, not 'trl'" in said("tiny", "--to", "trl").stderr
-    assert "error: grpo.prompt: name it" in said("tiny", "--to", "verl").stderr
+    assert "error: grpo.reward: there the verdict alone is rewarded" in said("tiny", "--to", "verl").stderr
