@@ -23,6 +23,7 @@ from rmr1_sdk.training.recipe import Recipe, read_recipe, run
 from rmr1_sdk.training.sft import sft
 from rmr1_sdk.training.steps import read_traces
 from rmr1_sdk.training.tiny_model import make
+from rmr1_sdk.training.trainers import Figures
 from rmr1_sdk.types import Judgment, Pair
 
 ARMS = {"grpo": "rewards on the trace", "grpo-verdict": "verdict alone"}
@@ -134,19 +135,20 @@ def plot(file: Path, folders: Sequence[Path]) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(2, 3, figsize=(11, 6), sharex=True, layout="constrained")
-    for panel, (title, value) in zip(axes.flat, CURVES.items(), strict=True):
-        for colour, (arm, rewarded) in zip(("#1b6ca8", "#c2571a"), ARMS.items(), strict=True):
-            for number, folder in enumerate(folders):
-                rows = [json.loads(line) for line in (folder / arm / "figures.jsonl").read_text().splitlines()]
+    for colour, (arm, rewarded) in zip(("#1b6ca8", "#c2571a"), ARMS.items(), strict=True):
+        for number, folder in enumerate(folders):
+            rows = Figures(folder / arm / "figures.jsonl").rows()
+            for panel, value in zip(axes.flat, CURVES.values(), strict=True):
                 points = [(row["step"], found) for row in rows if (found := value(row)) is not None]
                 label = rewarded if number == 0 else None
                 panel.plot(*zip(*smoothed(points), strict=True), color=colour, alpha=0.8, label=label)
+    for panel, title in zip(axes.flat, CURVES, strict=True):
         panel.set_title(title, fontsize="medium")
         panel.grid(alpha=0.3)
     for panel in axes[1]:
         panel.set_xlabel("step")
     axes[0][0].legend(fontsize="small")
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    figure.savefig(file, metadata={"Date": None})
 
 
 def main() -> None:
