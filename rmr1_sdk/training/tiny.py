@@ -412,9 +412,8 @@ def _measure(problem: Problem, words: list[str]) -> tuple[str, bool]:
     first, last = (words[0], words[-1]) if words else ("none", "none")
     met = (str(len(words)) == count, first == needed, last != banned)
     points = sum(round(100 * (each.weight or 0)) for each, is_met in zip(problem.rubric, met, strict=True) if is_met)
-    said = ["met" if is_met else "missed" for is_met in met]
     found = (f"{len(words)} of {count} words", f"{first} vs {needed} first", f"{last} vs {banned} last")
-    seen = ", ".join(f"{each} {how}" for each, how in zip(found, said, strict=True))
+    seen = ", ".join(f"{each} {'met' if is_met else 'missed'}" for each, is_met in zip(found, met, strict=True))
     return f", {seen}, {points}", points == 100
 
 
