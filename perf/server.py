@@ -18,12 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
+from rmr1_sdk import Request
+
 ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)  # this folder has an `http`, which is not the one that httpx2 wants
-import httpx2  # noqa: E402
-
-from rmr1_sdk import Request  # noqa: E402
-
 ANSWER_S = 0.02
 TEXT = "<type>Chat</type><rubric>1. Accuracy (100%)</rubric><eval>{}</eval>\n<answer>[[{}]]</answer>"
 

@@ -1,6 +1,6 @@
 """What a remote judgment costs beside the server: a loopback server whose answers take a set time.
 
-`python perf/http.py` prints, with 64 requests in flight, the rate against the ideal one for answers of one
+`python perf/in_flight.py` prints, with 64 requests in flight, the rate against the ideal one for answers of one
 second, against the bare openai client for answers of 200 ms in the same run, what is left of 2,000
 judgments where one request in twelve fails, and how close to its best rate a server is kept that takes 32 at a
 time and answers 429 beyond.
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[1])  # the server is the one of the tests; and this folder has an `http` too
+sys.path[0] = str(Path(__file__).parents[1])  # the server is the one of the tests
 from rmr1_sdk import Judge, Pair  # noqa: E402
 from rmr1_sdk.backends.openai import OpenAI  # noqa: E402
 from tests.engines.server import Asked, Reply, Server, chat, refused  # noqa: E402
