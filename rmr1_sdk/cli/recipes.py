@@ -1,6 +1,7 @@
 """`rmr1 train run`: all stages of a recipe; and `emit`: its GRPO for the trainers of others."""
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, cast, get_args
@@ -56,8 +57,9 @@ def run(
         if name not in STAGES:
             raise ConfigError(f"--stage {name}: there are {', '.join(STAGES)}")
     quieten()
+    named = shlex.join([recipe, *(["--seed", str(seed)] if seed is not None else [])])
     results = recipes.run(
-        read, cast(list[StageName], stage), tell=lambda text: print(text, file=sys.stderr), name=recipe
+        read, cast(list[StageName], stage), tell=lambda text: print(text, file=sys.stderr), name=named
     )
     if is_first_process():
         print(_told(results) if sys.stdout.isatty() else json.dumps(_as_json(results)))

@@ -99,6 +99,12 @@ class GrpoPlan(Value):
             raise ValueError("a canary needs held_out too: when it stops a run, the best checkpoint is chosen there")
         return self
 
+    @property
+    def micro_batches(self) -> int:
+        """Of a process, in a step. Raises ConfigError where that does not come out even."""
+        completions = self.batch_size * self.group
+        return micro_batches(f"the {completions} completions of a step are", completions, self.micro_batch_size)
+
 
 class GrpoResult(Value):
     """What came of it: `pairs` were tried in `steps`, `too_long` were left out.
@@ -361,8 +367,7 @@ def _trainer(
 
 def _settings(plan: GrpoPlan, rate: float) -> dict[str, Any]:
     """The fields of GRPOConfig. RM-R1 trained with verl; where it names no value, these are that trainer's own."""
-    completions = plan.batch_size * plan.group
-    accumulate = micro_batches(f"the {completions} completions of a step are", completions, plan.micro_batch_size)
+    accumulate = plan.micro_batches
     steps = plan.rollout_size // plan.batch_size
     return {
         "num_generations": plan.group,

@@ -315,7 +315,7 @@ def run(
         recipe: the recipe.
         stages: some of its stages; none are all.
         tell: is told each stage as it begins.
-        name: the recipe, for the launch line of an error.
+        name: the recipe as the command line names it, with its seed, for the launch line of an error.
 
     Raises ConfigError for stages that it does not have, or that this number of processes cannot do; and what a stage
     raises.
@@ -324,6 +324,7 @@ def run(
         raise ConfigError(f"--stage {unknown[0]}: this recipe has {', '.join(recipe.stages)}")
     wanted = [stage for stage in recipe.stages if not stages or stage in stages]
     _check_processes(recipe, wanted, name)
+    _check_batches(recipe, wanted)
     results: dict[StageName, Value | None] = {}
     for stage in wanted:
         tell(f"{stage}: {recipe.folder(stage)}")
@@ -343,11 +344,22 @@ def _check_processes(recipe: Recipe, wanted: Sequence[StageName], name: str) -> 
         )
     if shared and needed > 1 and processes() != needed:
         at = f" on each of {recipe.machine.nodes} nodes" if recipe.machine.nodes > 1 else ""
-        command = f"accelerate launch ... -m rmr1_sdk.cli train run {shlex.quote(name)} --stage {shared[0]}"
+        command = f"accelerate launch ... -m rmr1_sdk.cli train run {name} --stage {shared[0]}"
         raise ConfigError(
             f"stage {shared[0]} is for {needed} processes, and here is {processes()}: run the others by themselves "
             f"(--stage), and this one as `{command} --out {shlex.quote(str(recipe.out))}`{at}; see docs/recipes.md"
         )
+
+
+def _check_batches(recipe: Recipe, wanted: Sequence[StageName]) -> None:
+    """What does not come out even is said before the stages ahead of it run."""
+    plans: dict[StageName, SftPlan | GrpoPlan | None] = {"sft": recipe.sft, "grpo": recipe.grpo}
+    for stage, plan in plans.items():
+        if plan and stage in wanted:
+            try:
+                _ = plan.micro_batches
+            except ConfigError as error:
+                raise ConfigError(f"{stage}: {error}") from None
 
 
 def _make_model(recipe: Recipe, out: Path) -> None:

@@ -291,6 +291,21 @@ def test_stages_want_their_processes(
         run(read_recipe("rm-r1-14b-instruct", tmp_path), stages)
 
 
+def test_a_batch_that_does_not_come_out_even_is_told_before_any_stage_runs(tmp_path: Path) -> None:
+    recipe = read_recipe("tiny", tmp_path)
+    for stage in ("sft", "grpo"):
+        uneven = getattr(recipe, stage).model_copy(update={"micro_batch_size": 5})
+        with pytest.raises(ConfigError, match=rf"^{stage}: .* no multiple of micro_batch_size 5 times 1 processes"):
+            run(recipe.model_copy(update={stage: uneven}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_launch_line_has_the_seed(rmr1: list[str], tmp_path: Path) -> None:
+    given = [*rmr1, "train", "run", "rm-r1-7b-instruct", "--seed", "3", "--stage", "sft", "--out", str(tmp_path)]
+    said = subprocess.run(given, capture_output=True, text=True, timeout=60, check=False)
+    assert "train run rm-r1-7b-instruct --seed 3 --stage sft --out" in " ".join(said.stderr.split())
+
+
 def test_launchers_begin_the_command_as_a_module(tmp_path: Path) -> None:
     """With as many processes as `torchrun` says there are."""
     given = [sys.executable, "-m", "rmr1_sdk.cli", "train", "run", "tiny", "--out", str(tmp_path)]
