@@ -5,6 +5,7 @@ command line (0.10.2 and later).
 """
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any, Literal
@@ -189,6 +190,7 @@ def openrlhf_options(plan: GrpoPlan, machine: Machine, folder: Path) -> dict[str
         "ds.lora.alpha": 2 * (plan.lora_rank or 0),
         "ckpt.output_dir": str(folder / "checkpoint"),
         "ckpt.path": str(folder / "checkpoints"),
+        "ckpt.save_steps": plan.every,
     }
 
 
@@ -198,8 +200,15 @@ def _whole(epochs: float) -> int:
     return int(epochs)
 
 
+_PLAIN = re.compile(r"[\w./:+-]+", re.ASCII)
+"""What Hydra takes as it stands; other text is quoted, and in it a quote, and the backslashes before one."""
+
+
 def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and "\\'"), text) + "'"
 
 
 def _flag(name: str, value: Any) -> str:

@@ -76,6 +76,21 @@ def test_verl_is_told_the_recipes_settings(recipe: Recipe) -> None:
     assert verdict_score("rmr1", "<answer>[[A]]</answer>", "B", rule="robust", num_turns=2) == {"score": -1.0}
 
 
+def test_hydra_gets_quotes_where_it_would_read_more_than_text(recipe: Recipe, tmp_path: Path) -> None:
+    """By its grammar of overrides: `hydra.core.override_parser` reads each of them as the folder's name again."""
+    quoted = {
+        "plain-1.0": "plain-1.0",
+        "a b,c": "'a b,c'",
+        "it's": r"'it\'s'",
+        r"a\'b": r"'a\\\'b'",
+        "end\\": r"'end\\'",
+    }
+    assert recipe.grpo
+    for name, told in quoted.items():
+        named = recipe.model_copy(update={"grpo": recipe.grpo.model_copy(update={"model": name})})
+        assert f"actor_rollout_ref.model.path={told}" in words(emit(named, "verl"))
+
+
 def test_openrlhf_is_told_the_recipes_settings(recipe: Recipe) -> None:
     folder = emit(recipe, "openrlhf")
     command = words(folder)
@@ -94,6 +109,7 @@ def test_openrlhf_is_told_the_recipes_settings(recipe: Recipe) -> None:
         "--actor.adam.lr": "7e-07",
         "--vllm.num_engines": "4",
         "--vllm.tensor_parallel_size": "4",
+        "--ckpt.save_steps": "5",
     }
     assert {name: told.get(name) for name in by_hand} == by_hand
     rows = [json.loads(line) for line in (folder / "pool.jsonl").read_text().splitlines()]
