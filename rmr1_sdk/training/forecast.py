@@ -186,8 +186,8 @@ def _rows_of(recipe: Recipe, file: Path, name: str) -> tuple[int | None, bool]:
 def _size(plan: DataPlan, part: str) -> int | None:
     """Rows of a part, where the plan alone tells them: they are its own number, or all is made up."""
     size = plan.parts.get(part)
-    made_up = [source.path.removeprefix("tiny:") for source in plan.sources]
+    made_up = [(source.path.removeprefix("tiny:"), source.take) for source in plan.sources]
     numbers = [other for other in plan.parts.values() if isinstance(other, int)]
-    if size == "rest" and all(map(str.isdecimal, made_up)) and len(numbers) == len(plan.parts) - 1:
-        return sum(map(int, made_up)) - sum(numbers)
+    if size == "rest" and all(made.isdecimal() for made, _ in made_up) and len(numbers) == len(plan.parts) - 1:
+        return sum(min(int(made), take or int(made)) for made, take in made_up) - sum(numbers)
     return size if isinstance(size, int) else None

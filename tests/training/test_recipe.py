@@ -226,6 +226,8 @@ def test_rows_are_counted_where_they_are_there(tmp_path: Path) -> None:
     )
     before = {stage.stage: stage for stage in forecast(read).stages}
     assert (before["distill"].rows, before["sft"].rows, before["grpo"].rows) == (20, 18, 80)
+    some = recipe(tmp_path, OURS.replace("path: tiny:120", "path: tiny:120, take: 110") + "model: {name: m}\ngrpo:\n")
+    assert [stage.rows for stage in forecast(some).stages if stage.stage == "grpo"] == [70]
     assert not any(stage.is_counted or stage.is_done for stage in before.values())
     run(read, ["data", "distill"])
     after = {stage.stage: stage for stage in forecast(read).stages}
