@@ -120,10 +120,10 @@ CURVES: dict[str, Callable[[dict[str, Any]], float | None]] = {
 
 
 def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Means of so many points that follow each other; few points stay as they are."""
+    """Means of so many points that follow each other, without a rest at the end; few points stay as they are."""
     if len(points) < 4 * SMOOTHED:
         return list(points)
-    runs = [points[at : at + SMOOTHED] for at in range(0, len(points), SMOOTHED)]
+    runs = [points[at : at + SMOOTHED] for at in range(0, len(points) - SMOOTHED + 1, SMOOTHED)]
     return [(fmean(step for step, _ in each), fmean(value for _, value in each)) for each in runs]
 
 
