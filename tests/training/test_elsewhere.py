@@ -76,7 +76,7 @@ def test_verl_is_told_the_recipes_settings(recipe: Recipe) -> None:
     assert verdict_score("rmr1", "<answer>[[A]]</answer>", "B", rule="robust", num_turns=2) == {"score": -1.0}
 
 
-def test_hydra_gets_quotes_where_it_would_read_more_than_text(recipe: Recipe, tmp_path: Path) -> None:
+def test_hydra_gets_quotes_where_it_would_read_more_than_text(recipe: Recipe) -> None:
     """By its grammar of overrides: `hydra.core.override_parser` reads each of them as the folder's name again."""
     quoted = {
         "plain-1.0": "plain-1.0",
