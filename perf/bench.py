@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)  # this folder has a `llama_cpp` of its own
+sys.path[0] = str(ROOT)  # the file is made by the tests
 from rmr1_sdk.benchmarks import BENCHMARKS, load  # noqa: E402
 from tests.published import says, write  # noqa: E402
 

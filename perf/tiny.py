@@ -15,17 +15,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-sys.path[0] = str(Path(__file__).parents[1])  # this folder has a `vllm` of its own
-from rmr1_sdk.training import tiny  # noqa: E402
-from rmr1_sdk.training.grpo import grpo  # noqa: E402
-from rmr1_sdk.training.held_out import HeldOut, read_held_out  # noqa: E402
-from rmr1_sdk.training.parity import judged, parity  # noqa: E402
-from rmr1_sdk.training.recipe import Recipe, read_recipe, run  # noqa: E402
-from rmr1_sdk.training.sft import sft  # noqa: E402
-from rmr1_sdk.training.steps import read_traces  # noqa: E402
-from rmr1_sdk.training.tiny_model import make  # noqa: E402
-from rmr1_sdk.training.trainers import Figures  # noqa: E402
-from rmr1_sdk.types import Judgment, Pair  # noqa: E402
+from rmr1_sdk.training import tiny
+from rmr1_sdk.training.grpo import grpo
+from rmr1_sdk.training.held_out import HeldOut, read_held_out
+from rmr1_sdk.training.parity import judged, parity
+from rmr1_sdk.training.recipe import Recipe, read_recipe, run
+from rmr1_sdk.training.sft import sft
+from rmr1_sdk.training.steps import read_traces
+from rmr1_sdk.training.tiny_model import make
+from rmr1_sdk.training.trainers import Figures
+from rmr1_sdk.types import Judgment, Pair
 
 ARMS = {"grpo": "rewards on the trace", "grpo-verdict": "verdict alone"}
 """The folders of GRPO, and what it was rewarded for."""

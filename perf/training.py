@@ -22,15 +22,14 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-sys.path[0] = str(Path(__file__).parents[1])  # this folder has a `llama_cpp` of its own
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
-from rmr1_sdk import prompts  # noqa: E402
-from rmr1_sdk.cli.train import app  # noqa: E402
-from rmr1_sdk.training import tiny  # noqa: E402
-from rmr1_sdk.training.steps import Trace  # noqa: E402
-from rmr1_sdk.training.tiny_model import TinyModel, make  # noqa: E402
-from rmr1_sdk.types import Pair, Value  # noqa: E402
+from rmr1_sdk import prompts
+from rmr1_sdk.cli.train import app
+from rmr1_sdk.training import tiny
+from rmr1_sdk.training.steps import Trace
+from rmr1_sdk.training.tiny_model import TinyModel, make
+from rmr1_sdk.types import Pair, Value
 
 RUNS, LIMIT = 5, 1.03
 SFT_STEPS, SFT_ROWS = 24, 8

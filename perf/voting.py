@@ -22,11 +22,10 @@ from math import comb
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path[0] = str(Path(__file__).parents[1])  # this folder has a `llama_cpp` of its own
-from rmr1_sdk import Judge, Pair, Verdict  # noqa: E402
-from rmr1_sdk.stats import mcnemar, wilson  # noqa: E402
-from rmr1_sdk.types import Shown, Side  # noqa: E402
-from rmr1_sdk.voting import BY_POSITION, Tally, change_probability, majority, tallies  # noqa: E402
+from rmr1_sdk import Judge, Pair, Verdict
+from rmr1_sdk.stats import mcnemar, wilson
+from rmr1_sdk.types import Shown, Side
+from rmr1_sdk.voting import BY_POSITION, Tally, change_probability, majority, tallies
 
 RECORDED = Path(__file__).with_name("votes.jsonl")
 ORDERS: tuple[Shown, Shown] = ("AB", "BA")

@@ -1,9 +1,10 @@
 """What a Ray cluster on this machine adds to and takes from a single process: rates, and their ratio.
 
-`python perf/ray.py [PAIRS [GGUF_PAIRS]]` judges the same pairs by `rmr1 judge` alone and with `--ray local`: with an
-engine that takes 50 ms for a request, and with SmolLM2-135M, which has a thread for each core in every run: all of them
-in one process, or shared out among the replicas. A rate is that of the second half of a run, by when its results were
-written, so that starting a cluster and loading a model are not in it. `GGUF_PAIRS` of 0 leaves the model out.
+`python perf/with_ray.py [PAIRS [GGUF_PAIRS]]` judges the same pairs by `rmr1 judge` alone and with `--ray local`:
+with an engine that takes 50 ms for a request, and with SmolLM2-135M, which has a thread for each core in every run:
+all of them in one process, or shared out among the replicas. A rate is that of the second half of a run, by when its
+results were written, so that starting a cluster and loading a model are not in it. `GGUF_PAIRS` of 0 leaves the model
+out.
 """
 
 import asyncio
@@ -93,9 +94,9 @@ def compare(name: str, count: int, block: int, model: str, *options: object, rep
 
 def main(count: int = 8000, gguf_count: int = 128) -> None:
     # four requests in flight each: so few that the engine, and not Python, is what a replica waits for
-    compare("50 ms", count // 4, 4, "fake:perf.ray:reply", "--max-concurrency", 4, replicas=(1, 2, 4))
+    compare("50 ms", count // 4, 4, "fake:perf.with_ray:reply", "--max-concurrency", 4, replicas=(1, 2, 4))
     # as many as it takes: how much Python does for one process, and for two on two cores
-    compare("50 ms, 64 in flight", count, 32, "fake:perf.ray:reply", replicas=(1, 2))
+    compare("50 ms, 64 in flight", count, 32, "fake:perf.with_ray:reply", replicas=(1, 2))
     if gguf_count:
         name = f"GGUF, {CORES} threads in all"
         sizes = tuple(n for n in (1, 2) if CORES % n == 0)

@@ -1,6 +1,6 @@
 """LlamaCpp against its peers, on real prompts, and against the ceiling of the library below it.
 
-`python perf/llama_cpp.py [DATA]` judges pairs of DATA (../shared/data: autoj_pairwise.jsonl and
+`python perf/with_llama_cpp.py [DATA]` judges pairs of DATA (../shared/data: autoj_pairwise.jsonl and
 pandalm_testset.json) with SmolLM2-135M, at most 96 tokens each, in four cases, and prints ratios: medians of
 five runs, alternated, each in a process of its own. The peers get the prompts in the order that suits them:
 
@@ -26,17 +26,16 @@ from statistics import mean, median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-HERE = Path(__file__)
-sys.path[0] = str(HERE.parents[1])  # this file has the name of the library
-from rmr1_sdk import Pair, Store, prompts  # noqa: E402
-from rmr1_sdk.backends.base import common_prefix  # noqa: E402
-from rmr1_sdk.backends.chat import render_chat  # noqa: E402
-from rmr1_sdk.backends.llama_context import CHUNK, Context, Options  # noqa: E402
-from rmr1_sdk.backends.llama_cpp import LlamaCpp  # noqa: E402
-from rmr1_sdk.loop import submit, wait  # noqa: E402
-from rmr1_sdk.models import find_gguf  # noqa: E402
-from rmr1_sdk.types import Completion, Request, Sampling, Shown  # noqa: E402
+from rmr1_sdk import Pair, Store, prompts
+from rmr1_sdk.backends.base import common_prefix
+from rmr1_sdk.backends.chat import render_chat
+from rmr1_sdk.backends.llama_context import CHUNK, Context, Options
+from rmr1_sdk.backends.llama_cpp import LlamaCpp
+from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.models import find_gguf
+from rmr1_sdk.types import Completion, Request, Sampling, Shown
 
+HERE = Path(__file__)
 DATA = HERE.parents[2] / "shared" / "data"
 MODEL = find_gguf("smollm2-135m")
 LIMIT, CONTEXT, PARALLEL, THREADS, RUNS = 96, 2048, 16, 2, 5

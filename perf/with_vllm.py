@@ -1,6 +1,6 @@
 """What a judge costs beside vLLM: Judge over VLLM, against the same prompts handed straight to its AsyncLLM.
 
-`python perf/vllm.py [DATA]` judges pairs of DATA (../shared/data: autoj_pairwise.jsonl) with SmolLM2-135M in both
+`python perf/with_vllm.py [DATA]` judges pairs of DATA (../shared/data: autoj_pairwise.jsonl) with SmolLM2-135M in both
 orders, all at once, and prints the ratio of the two rates: the median of five runs of each, alternated, in one
 process on one engine whose cache is emptied before each. What goes to the engine directly is tokenised before the
 clock starts: all that the judge asks for, with the same limits, the requests for probabilities included.
@@ -17,11 +17,11 @@ from statistics import median
 from typing import Any
 
 HERE = Path(__file__)
-sys.path[0] = str(HERE.parents[1])  # this file has the name of the library
+sys.path[0] = str(HERE.parents[1])  # the model is read as in the tests
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-from perf.llama_cpp import DATA, pairs  # noqa: E402
+from perf.with_llama_cpp import DATA, pairs  # noqa: E402
 from rmr1_sdk import Judge, Pair, prompts  # noqa: E402
 from rmr1_sdk.backends.base import common_prefix  # noqa: E402
 from rmr1_sdk.backends.vllm import VLLM  # noqa: E402
