@@ -2,9 +2,12 @@
 
 `python perf/tiny.py OUT [SEED...]` carries out the recipe for each seed (0, 1 and 2) up to GRPO. From the same
 fine-tuned judge it goes on in two more ways: GRPO with the verdict's reward alone, and more fine-tuning on the same
-traces for as long as GRPO took. Beside them stands a judge that knows only the form. Each judges the test problems in
-both orders. `OUT/curves.svg` shows what went on during GRPO. Killed, the same command goes on where it was, but the
-time of a step that was cut off is only that of its last part, and so is that of more fine-tuning.
+traces for as long as GRPO took, at the rate where fine-tuning ended. Beside them stands a judge that knows only the
+form. Each judges the test problems in both orders. `OUT/curves.svg` shows what went on during GRPO.
+
+It works with one thread, so seeds may be carried out at once, by a command for each, and told by one for all. Killed,
+the same command goes on where it was, but the time of a step that was cut off is only that of its last part, and so is
+that of more fine-tuning.
 """
 
 import json
@@ -14,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
+
+import torch
 
 from rmr1_sdk.training import tiny
 from rmr1_sdk.training.grpo import grpo
@@ -81,7 +86,9 @@ def trained(recipe: Recipe) -> dict[str, Path]:
     timed.do("grpo-verdict", lambda: grpo(measured, out / "grpo-verdict"))
     tuned, learned = str(out / "sft" / "checkpoint"), recipe.sft
     epochs = max(1, round(learned.epochs * timed.minutes["grpo"] / timed.minutes["sft"]))
-    more = learned.model_copy(update={"model": tuned, "epochs": epochs, "held_out": None})
+    assert learned.learning_rate
+    ended = learned.learning_rate / 10  # fine-tuning's cosine does
+    more = learned.model_copy(update={"model": tuned, "epochs": epochs, "learning_rate": ended})
     timed.do("more-sft", lambda: sft(more, out / "more-sft"))
     unread = out / "unread"
     if not (unread / "tokenizer_config.json").exists():
@@ -152,6 +159,7 @@ def plot(file: Path, folders: Sequence[Path]) -> None:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # sums in another order come to another judge
     out, *seeds = sys.argv[1:] or ["out/tiny"]
     print(
         "| seed | judge | right | against sft | in both orders | readable | right reasons | right with wrong reasons |"

@@ -92,16 +92,19 @@ def _line(result: Value | None) -> str:
         case DistillReport():
             return f"{result.kept + result.corrected:,} traces of {result.pairs:,} pairs"
         case SftResult():
-            return f"{result.traces:,} traces in {result.steps:,} steps; {result.after or 'nothing held out'}"
+            return f"{result.traces:,} traces in {result.steps:,} steps; {_best(result)}"
         case GrpoResult():
-            best = f"the best after {result.best_step:,}: {result.best}" if result.best else "nothing held out"
             why = f"; stopped {result.stopped}" if result.stopped else ""
-            return f"{result.pairs:,} pairs in {result.steps:,} steps; {best}{why}"
+            return f"{result.pairs:,} pairs in {result.steps:,} steps; {_best(result)}{why}"
         case Exported():
             return "\n".join(
                 [*([str(result.checkpoint)] if result.checkpoint else []), *(f.name for f in result.files)]
             )
     return "made"
+
+
+def _best(result: SftResult | GrpoResult) -> str:
+    return f"the best after {result.best_step:,}: {result.best}" if result.best else "nothing held out"
 
 
 # --- a dry run -----------------------------------------------------------------------------------------

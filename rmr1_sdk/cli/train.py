@@ -145,7 +145,9 @@ def sft(
     traces: Annotated[Path, typer.Argument(help="A JSONL file of traces, as distill leaves it.")],
     out: Out,
     model: Annotated[str, typer.Option(help="A checkpoint's folder, or its name on the Hugging Face hub.")],
-    held_out: Annotated[Path | None, typer.Option(help="Labelled pairs to judge in both orders on the way.")] = None,
+    held_out: Annotated[
+        Path | None, typer.Option(help="Labelled pairs to judge on the way; the best checkpoint is left.")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: RM-R1's for the model's size]")] = None,
     epochs: Annotated[float | None, typer.Option(help="How often each trace is read [default: 1].")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences in a step [default: 128].")] = None,
@@ -170,7 +172,7 @@ def sft(
         ("traces", f"{result.traces:,} in {result.steps:,} steps, {result.too_long:,} too long"),
         ("loss", f"{result.loss:.4f}"),
         ("held out, before", str(result.before or "")),
-        ("held out, after", str(result.after or "")),
+        (f"held out, step {result.best_step}", str(result.best or "")),
     ]
     print(runs.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
 

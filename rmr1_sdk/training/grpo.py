@@ -19,16 +19,16 @@ from rmr1_sdk.training.steps import Step
 from rmr1_sdk.training.trace_rewards import Part, trace_reward
 from rmr1_sdk.training.trainers import (
     Figures,
+    Watched,
     adapters,
     is_first_process,
     judged,
-    last_whole,
     leave,
     load,
     micro_batches,
     quiet_trl,
-    recorder,
     settings,
+    train,
 )
 from rmr1_sdk.types import Pair, Value
 
@@ -184,7 +184,7 @@ def grpo(plan: GrpoPlan, out: Path) -> GrpoResult:
         trained = _train(plan, out)
         if is_first_process():
             result = _result(trained)
-            _leave(plan, out, trained.prompt, result.best_step)
+            leave(out, result.best_step, trained.prompt, plan.model, lora=plan.lora_rank is not None)
             step.write("result.json", result.model_dump_json(indent=2) + "\n")
             step.note("model_commit", Checkpoint(plan.model, "auto", None).commit)
             step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted((out / "checkpoint").iterdir())))
@@ -199,7 +199,7 @@ class _Trained(NamedTuple):
     prompt: str
     pairs: int
     too_long: int
-    watched: "_Watched"
+    watched: Watched
 
 
 def _train(plan: GrpoPlan, out: Path) -> _Trained:
@@ -224,13 +224,11 @@ def _train(plan: GrpoPlan, out: Path) -> _Trained:
     def judge(pairs: Sequence[Pair]) -> HeldOut:
         return judged(trainer.model, tokenizer, prompt.name, pairs, max_tokens=plan.max_completion_tokens)
 
-    watched = _Watched(Figures(out / "figures.jsonl"), judge, held_out, canary, plan.collapse_margin)
-    trainer.add_callback(recorder(watched.figures, _figures))
-    trainer.add_callback(_callback(watched))
-    last = last_whole(out / "checkpoints")
-    watched.begin_after(int(last.name.rpartition("-")[2]) if last else 0)
-    if watched.stopped is None:
-        trainer.train(resume_from_checkpoint=last and str(last))
+    def collapsed(tries: Sequence[HeldOut]) -> str | None:
+        return collapse(tries, plan.collapse_margin)
+
+    watched = Watched(Figures(out / "figures.jsonl"), judge, held_out, canary, collapsed)
+    train(trainer, watched, _figures, out / "checkpoints")
     return _Trained(trainer, prompt.name, len(fitting), len(pool) - len(fitting), watched)
 
 
@@ -255,31 +253,6 @@ def _result(trained: _Trained) -> GrpoResult:
         reward=rollouts[-1]["reward"],
         zero_variance=sum(row["zero_variance"] for row in rollouts) / len(rollouts),
     )
-
-
-_OF_THE_TRAINER = (
-    "optimizer*",
-    "scheduler*",
-    "scaler*",
-    "rng_state*",
-    "trainer_state.json",
-    "training_args.bin",
-    "*.md",
-    "whole",
-    *("pytorch_model_fsdp*", "global_step*", "latest", "zero_to_fp32.py"),  # of FSDP, and of DeepSpeed
-)
-
-
-def _leave(plan: GrpoPlan, out: Path, prompt: str, step: int) -> None:
-    """Put the judge after that step where the next stage looks for it."""
-    target = out / "checkpoint"
-    if step:
-        ours = shutil.ignore_patterns(*_OF_THE_TRAINER)
-        shutil.copytree(out / "checkpoints" / f"checkpoint-{step}", target, ignore=ours, dirs_exist_ok=True)
-    else:
-        for part in load(plan.model, lora=plan.lora_rank is not None):
-            part.save_pretrained(target)
-    leave(target, prompt)
 
 
 # --- the trainer -------------------------------------------------------------------------------------
@@ -397,83 +370,6 @@ def _settings(plan: GrpoPlan, rate: float) -> dict[str, Any]:
 # --- what is watched ---------------------------------------------------------------------------------
 
 
-class _Try(NamedTuple):
-    """How the judge did after a step."""
-
-    step: int
-    held_out: HeldOut
-    canary: HeldOut
-
-
-class _Watched:
-    """The judge's tries on pairs that it does not learn from, and the figures of every step.
-
-    All processes know the tries; the first one writes them down.
-    """
-
-    def __init__(
-        self,
-        figures: Figures,
-        judge: Callable[[Sequence[Pair]], HeldOut],
-        held_out: Sequence[Pair],
-        canary: Sequence[Pair],
-        margin: float,
-    ) -> None:
-        self.figures = figures
-        self._judge = judge
-        self._held_out = held_out
-        self._canary = canary
-        self._margin = margin
-        self.tries: list[_Try] = []
-
-    @property
-    def best(self) -> _Try | None:
-        """The most accurate, of equals the earliest."""
-        return max(self.tries, key=lambda tried: tried.held_out.accuracy.share, default=None)
-
-    @property
-    def stopped(self) -> str | None:
-        """Why the run is to end."""
-        why = collapse([tried.canary for tried in self.tries], self._margin)
-        return None if why is None else f"after step {self.tries[-1].step}: {why}"
-
-    def begin_after(self, step: int) -> None:
-        """Go on where a checkpoint is, or begin with what the judge does before it has learned anything."""
-        rows: list[dict[str, Any]] = []
-        if is_first_process():
-            self.figures.begin_after(step)
-            rows = [row for row in self.figures.rows() if "held_out" in row]
-        self.tries = [self._tried(row) for row in _told_to_all(rows)]
-        if not step:
-            self.look(0)
-
-    def look(self, step: int) -> None:
-        """Let the judge try."""
-        if not self._held_out:
-            return
-        rows: list[dict[str, Any]] = []
-        if is_first_process():
-            row = {"step": step, "held_out": self._judge(self._held_out).model_dump(mode="json")}
-            if self._canary:
-                row["canary"] = self._judge(self._canary).model_dump(mode="json")
-            self.figures.add(row)
-            rows = [row]
-        self.tries += [self._tried(row) for row in _told_to_all(rows)]
-
-    def _tried(self, row: dict[str, Any]) -> _Try:
-        held_out = HeldOut.model_validate(row["held_out"])
-        canary = HeldOut.model_validate(row["canary"]) if "canary" in row else held_out
-        return _Try(row["step"], held_out, canary)
-
-
-def _told_to_all(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the first process has."""
-    from accelerate.utils import broadcast_object_list
-
-    told: list[dict[str, Any]] = broadcast_object_list([rows])[0]
-    return told
-
-
 _LOGGED = {
     "loss": "loss",
     "reward": "reward",
@@ -498,19 +394,3 @@ def _figures(logs: dict[str, Any]) -> dict[str, Any]:
         if name.startswith("rewards/") and name.endswith("/mean")
     }
     return kept | ({"rewards": rewards} if rewards else {})
-
-
-def _callback(watched: _Watched) -> Any:
-    """What lets the judge try while a trainer runs, and stops a run that collapses."""
-    from transformers import TrainerCallback
-
-    class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not read by mypy
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step % args.save_steps == 0 or state.global_step == state.max_steps:
-                watched.look(state.global_step)
-                if watched.best:
-                    state.best_global_step = watched.best.step  # the trainer does not delete that checkpoint
-                if watched.stopped:
-                    control.should_training_stop = True
-
-    return Watch()

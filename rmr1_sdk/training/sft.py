@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +16,17 @@ from rmr1_sdk.training.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.steps import Step, Trace, read_traces
 from rmr1_sdk.training.trainers import (
     Figures,
+    Watched,
     adapters,
     is_first_process,
     judged,
-    last_whole,
     leave,
     load,
     micro_batches,
-    recorder,
     settings,
+    train,
 )
-from rmr1_sdk.types import Value
+from rmr1_sdk.types import Pair, Value
 
 __all__ = ["Example", "SftPlan", "SftResult", "example", "learning_rate", "make_trainer", "sft"]
 
@@ -75,16 +75,17 @@ class SftPlan(Value):
 class SftResult(Value):
     """What came of it: `traces` were learned from in `steps`, `too_long` were left out.
 
-    `loss` is that of the last step; `before` and `after` are what the model did on the held-out pairs, None without
-    such pairs.
+    The checkpoint is that after `best_step`, 0 being the model it began with. `loss` is that of the last step. `before`
+    and `best` are what the judge did on the held-out pairs at first and after `best_step`, None without such pairs.
     """
 
     traces: int
     too_long: int
     steps: int
+    best_step: int
     loss: float
     before: HeldOut | None
-    after: HeldOut | None
+    best: HeldOut | None
 
 
 def learning_rate(parameters: int, *, adapters: bool) -> float:
@@ -215,11 +216,12 @@ def _trainer_class() -> Any:
 
 
 def sft(plan: SftPlan, out: Path) -> SftResult:
-    """Train, and leave the judge in `out/checkpoint`: weights or adapters, tokenizer, and `rmr1.json` with its prompt.
+    """Train, and leave the best judge in `out/checkpoint`: weights or adapters, tokenizer, and `rmr1.json`.
 
-    `out/figures.jsonl` grows by a line a step, and by one with `held_out` where the model judged: before the first
-    step, every `plan.every` steps and after the last. A run that was killed goes on from its last checkpoint, and ends
-    with the same files on the same machine. A folder that holds the same already is left alone.
+    The best is the one with the highest accuracy on `held_out`, of those before the first step, every `plan.every`
+    steps and after the last, and of equals the latest; without such pairs, the last. `out/figures.jsonl` grows by a
+    line a step, and by one with `held_out` where the model judged. A run that was killed goes on from its last
+    checkpoint, and ends with the same files on the same machine. A folder that holds the same already is left alone.
 
     Raises ConfigError for a plan that cannot be carried out, DataError for traces and pairs that cannot be used.
     """
@@ -243,42 +245,37 @@ def _train(plan: SftPlan, step: Step) -> None:
     fitting = [each for each in examples if len(each.input_ids) <= plan.max_length]
     if not fitting:
         raise DataError(f"no trace has at most {plan.max_length} tokens", path=plan.traces)
-    figures = Figures(step.out / "figures.jsonl")
     longest = max(sum(label != -100 for label in each.labels) for each in fitting)
     checkpoints = step.out / "checkpoints"
     trainer = make_trainer(plan, checkpoints, model, tokenizer, fitting)
 
-    def judge() -> HeldOut:
-        return judged(trainer.model, tokenizer, prompt, held_out, max_tokens=longest + longest // 2)
+    def judge(pairs: Sequence[Pair]) -> HeldOut:
+        return judged(trainer.model, tokenizer, prompt, pairs, max_tokens=longest + longest // 2)
 
-    trainer.add_callback(recorder(figures, lambda logs: {name: logs[name] for name in _LOGGED}))
-    trainer.add_callback(_watch(figures, judge if held_out else None, plan.every))
-    last = last_whole(checkpoints)
-    trainer.train(resume_from_checkpoint=last and str(last))
-    trainer.save_model(str(step.out / "checkpoint"))
+    watched = Watched(Figures(step.out / "figures.jsonl"), judge, held_out, of_equals_the_latest=True)
+    train(trainer, watched, lambda logs: {name: logs[name] for name in _LOGGED}, checkpoints)
     if is_first_process():
-        _finish(step, prompt, figures, learned=len(fitting), too_long=len(examples) - len(fitting))
+        result = _result(watched, learned=len(fitting), too_long=len(examples) - len(fitting))
+        leave(step.out, result.best_step, prompt, plan.model, lora=plan.lora_rank is not None)
+        step.write("result.json", result.model_dump_json(indent=2) + "\n")
+        step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted((step.out / "checkpoint").iterdir())))
+        step.finish()
+        shutil.rmtree(checkpoints)
     trainer.accelerator.wait_for_everyone()
 
 
-def _finish(step: Step, prompt: str, figures: Figures, *, learned: int, too_long: int) -> None:
-    checkpoint = step.out / "checkpoint"
-    (checkpoint / "training_args.bin").unlink(missing_ok=True)  # a pickle, of what step.json says
-    leave(checkpoint, prompt)
-    figures_of = [HeldOut.model_validate(row["held_out"]) for row in figures.rows() if "held_out" in row]
-    last = [row for row in figures.rows() if "loss" in row][-1]
-    result = SftResult(
+def _result(watched: Watched, *, learned: int, too_long: int) -> SftResult:
+    last = [row for row in watched.figures.rows() if "loss" in row][-1]
+    best = watched.best
+    return SftResult(
         traces=learned,
         too_long=too_long,
         steps=last["step"],
+        best_step=best.step if best else last["step"],
         loss=last["loss"],
-        before=figures_of[0] if figures_of else None,
-        after=figures_of[-1] if figures_of else None,
+        before=watched.tries[0].held_out if best else None,
+        best=best.held_out if best else None,
     )
-    step.write("result.json", result.model_dump_json(indent=2) + "\n")
-    step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted(checkpoint.iterdir())))
-    step.finish()
-    shutil.rmtree(step.out / "checkpoints")
 
 
 def _prompt_of(traces: Sequence[Trace], path: Path) -> str:
@@ -345,31 +342,9 @@ def _config(plan: SftPlan, checkpoints: Path, parameters: int) -> Any:
         dataset_kwargs={"skip_prepare_dataset": True},  # it is prepared
         remove_unused_columns=False,
         save_steps=plan.every,
-        save_total_limit=2,
+        save_total_limit=3,  # the last, the one before until that is whole, and the best
         **settings(plan.seed),
     )
 
 
 _LOGGED = ("loss", "verdict_loss", "learning_rate", "grad_norm", "mean_token_accuracy")
-
-
-def _watch(figures: Figures, judge: Callable[[], HeldOut] | None, every: int) -> Any:
-    """What lets a model judge while a trainer runs."""
-    from transformers import TrainerCallback
-
-    class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not read by mypy
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.is_world_process_zero:
-                figures.begin_after(state.global_step)
-                if state.global_step == 0:
-                    self._judge(0)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.is_world_process_zero and (state.global_step % every == 0 or state.global_step == state.max_steps):
-                self._judge(state.global_step)
-
-        def _judge(self, step: int) -> None:
-            if judge is not None:
-                figures.add({"step": step, "held_out": judge().model_dump(mode="json")})
-
-    return Watch()

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rmr1_sdk.backends.transformers import InMemory
 from rmr1_sdk.errors import ConfigError, MissingExtraError
@@ -19,6 +19,8 @@ from rmr1_sdk.types import Pair
 
 __all__ = [
     "Figures",
+    "Try",
+    "Watched",
     "adapters",
     "is_first_process",
     "judged",
@@ -28,8 +30,8 @@ __all__ = [
     "micro_batches",
     "processes",
     "quiet_trl",
-    "recorder",
     "settings",
+    "train",
 ]
 
 _AT_ONCE = 32
@@ -38,6 +40,18 @@ _WAIT_S = 24 * 60 * 60
 """How long processes wait for each other, as for the first while it judges. Their launcher sees one that dies."""
 _WHOLE = "whole"
 """An empty file that comes last into a checkpoint."""
+_OF_THE_TRAINER = (
+    "optimizer*",
+    "scheduler*",
+    "scaler*",
+    "rng_state*",
+    "trainer_state.json",
+    "training_args.bin",
+    "*.md",
+    _WHOLE,
+    *("pytorch_model_fsdp*", "global_step*", "latest", "zero_to_fp32.py"),  # of FSDP, and of DeepSpeed
+)
+"""Files of a checkpoint from which a trainer goes on, and no judge."""
 
 
 def processes() -> int:
@@ -153,30 +167,135 @@ class Figures:
         self._path.write_bytes(b"".join(line + b"\n" for line in kept))
 
 
-def recorder(figures: Figures, kept: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """What writes down the figures of each step while a trainer runs, and marks the checkpoints that are whole.
+class Try(NamedTuple):
+    """How a judge did after a step."""
 
-    `kept` chooses of what the trainer logs.
+    step: int
+    held_out: HeldOut
+    canary: HeldOut
+
+
+class Watched:
+    """A judge's tries on pairs that it does not learn from, and the figures of every step.
+
+    All processes know the tries; the first one writes them down.
     """
+
+    def __init__(
+        self,
+        figures: Figures,
+        judge: Callable[[Sequence[Pair]], HeldOut],
+        held_out: Sequence[Pair],
+        canary: Sequence[Pair] = (),
+        collapsed: Callable[[Sequence[HeldOut]], str | None] = lambda _: None,
+        *,
+        of_equals_the_latest: bool = False,
+    ) -> None:
+        self.figures = figures
+        self._judge = judge
+        self._held_out = held_out
+        self._canary = canary
+        self._collapsed = collapsed
+        self._latest = of_equals_the_latest
+        self.tries: list[Try] = []
+
+    @property
+    def best(self) -> Try | None:
+        """The most accurate."""
+        tries = reversed(self.tries) if self._latest else self.tries
+        return max(tries, key=lambda tried: tried.held_out.accuracy.share, default=None)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run is to end."""
+        why = self._collapsed([tried.canary for tried in self.tries])
+        return None if why is None else f"after step {self.tries[-1].step}: {why}"
+
+    def begin_after(self, step: int) -> None:
+        """Go on where a checkpoint is, or begin with what the judge does before it has learned anything."""
+        rows: list[dict[str, Any]] = []
+        if is_first_process():
+            self.figures.begin_after(step)
+            rows = [row for row in self.figures.rows() if "held_out" in row]
+        self.tries = [self._tried(row) for row in _told_to_all(rows)]
+        if not step:
+            self.look(0)
+
+    def look(self, step: int) -> None:
+        """Let the judge try."""
+        if not self._held_out:
+            return
+        rows: list[dict[str, Any]] = []
+        if is_first_process():
+            row = {"step": step, "held_out": self._judge(self._held_out).model_dump(mode="json")}
+            if self._canary:
+                row["canary"] = self._judge(self._canary).model_dump(mode="json")
+            self.figures.add(row)
+            rows = [row]
+        self.tries += [self._tried(row) for row in _told_to_all(rows)]
+
+    def _tried(self, row: dict[str, Any]) -> Try:
+        held_out = HeldOut.model_validate(row["held_out"])
+        canary = HeldOut.model_validate(row["canary"]) if "canary" in row else held_out
+        return Try(row["step"], held_out, canary)
+
+
+def _told_to_all(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the first process has."""
+    from accelerate.utils import broadcast_object_list
+
+    told: list[dict[str, Any]] = broadcast_object_list([rows])[0]
+    return told
+
+
+def train(trainer: Any, watched: Watched, kept: Callable[[dict[str, Any]], dict[str, Any]], checkpoints: Path) -> None:
+    """Let it learn, from its last whole checkpoint on, and the judge try wherever a checkpoint is written.
+
+    `kept` chooses of what the trainer logs what becomes a line of figures.
+    """
+    trainer.add_callback(_recorder(watched, kept))
+    last = last_whole(checkpoints)
+    watched.begin_after(int(last.name.rpartition("-")[2]) if last else 0)
+    if watched.stopped is None:
+        trainer.train(resume_from_checkpoint=last and str(last))
+
+
+def _recorder(watched: Watched, kept: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """What writes down the figures of each step, marks the checkpoints that are whole, and ends a run that is over."""
     from transformers import TrainerCallback
 
     class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is not read by mypy
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
             if state.is_world_process_zero and "loss" in logs:
-                figures.add({"step": state.global_step, **kept(logs)})
+                watched.figures.add({"step": state.global_step, **kept(logs)})
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
                 (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
 
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step % args.save_steps == 0 or state.global_step == state.max_steps:
+                watched.look(state.global_step)
+                if watched.best:
+                    state.best_global_step = watched.best.step  # the trainer does not delete that checkpoint
+                if watched.stopped:
+                    control.should_training_stop = True
+
     return Recorder()
 
 
-def leave(checkpoint: Path, prompt: str) -> None:
-    """Make a judge of what a trainer left: note its prompt, and put into order what adapters name in any."""
+def leave(out: Path, step: int, prompt: str, model: str, *, lora: bool) -> None:
+    """Leave the judge after that step in `out/checkpoint`, and note its prompt. 0 is the model before the first."""
+    checkpoint = out / "checkpoint"
+    if step:
+        ours = shutil.ignore_patterns(*_OF_THE_TRAINER)
+        shutil.copytree(out / "checkpoints" / f"checkpoint-{step}", checkpoint, ignore=ours, dirs_exist_ok=True)
+    else:
+        for part in load(model, lora=lora):
+            part.save_pretrained(checkpoint)
     (checkpoint / "rmr1.json").write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
     adapter = checkpoint / "adapter_config.json"
-    if adapter.exists():
+    if adapter.exists():  # what it names comes in any order
         config = json.loads(adapter.read_text(encoding="utf-8"))
         if isinstance(config["target_modules"], list):
             config["target_modules"].sort()

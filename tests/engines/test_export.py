@@ -62,10 +62,10 @@ def test_a_judge_learns(learned: tuple[Path, SftResult]) -> None:
     """From nothing to right verdicts on unseen pairs, with right reasons, from 1,500 traces."""
     folder, result = learned
     assert result.before
-    assert result.after
+    assert result.best
     assert result.before.readable.share == 0
-    assert result.after.readable.low > 0.9
-    assert result.after.accuracy.low > 0.6  # who only knows the form is at 0.5
+    assert result.best.readable.low > 0.9
+    assert result.best.accuracy.low > 0.6  # who only knows the form is at 0.5
     rows = [json.loads(line) for line in (folder / "figures.jsonl").read_text().splitlines()]
     losses = [row["verdict_loss"] for row in rows if "loss" in row]
     assert sum(losses[-20:]) / 20 < 0.2 * losses[0]

@@ -221,14 +221,14 @@ def test_a_run_that_was_over_is_not_gone_on_with(
         share = Share(share=shares[-1], low=0, high=1, of=12)
         return HeldOut(accuracy=share, both_right=share, readable=share, first=None, consistent=None, quotes_found=None)
 
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError("no space left")
 
     shares: list[float] = []
     monkeypatch.setattr(stage, "judged", judged)
     out, given = folder / f"over {collapses}", plan(folder, held_out=folder / "held_out.jsonl")
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "_leave", full)
+        patch.setattr(stage, "leave", full)
         with pytest.raises(OSError, match="no space left"):
             grpo(given, out)
     before = rows(out)

@@ -13,7 +13,10 @@ import pytest
 
 from rmr1_sdk import Backend, ConfigError, DataError, Judge
 from rmr1_sdk.backends.transformers import InMemory, Transformers
+from rmr1_sdk.training import sft as stage
 from rmr1_sdk.training import tiny
+from rmr1_sdk.training.card import Share
+from rmr1_sdk.training.held_out import HeldOut
 from rmr1_sdk.training.sft import Example, SftResult, example, make_trainer, sft
 from rmr1_sdk.training.trainers import load
 from tests.engines.training import EASY, on_the_hub, plan, traces, write
@@ -115,11 +118,33 @@ def test_both_families_are_learned_and_judged(tmp_path: Path, family: Any) -> No
     result = sft(plan(tmp_path, traces(16, family), HELD_OUT, **options), tmp_path / "out")
     assert (result.traces, result.too_long) == (16, 0)
     assert result.before
-    assert result.after
-    assert [figures.readable.of for figures in (result.before, result.after)] == [2 * len(HELD_OUT)] * 2
+    assert result.best
+    assert [figures.readable.of for figures in (result.before, result.best)] == [2 * len(HELD_OUT)] * 2
     before, after = (weights(tmp_path / name / "model.safetensors") for name in ("base", "out/checkpoint"))
     assert any(not before[name].equal(after[name]) for name in after)
     assert Transformers(tmp_path / "out" / "checkpoint").capabilities.prompt == family
+
+
+@pytest.mark.parametrize(("best", "left"), [([0], 0), ([1], 1), ([1, 3], 3), ([], 4)])
+def test_the_best_on_held_out_pairs_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: list[int], left: int
+) -> None:
+    """Judged before the first step and every second one of eight, and of equals the latest."""
+    seen: list[dict[str, Any]] = []
+
+    def judged(model: Any, *_: Any, **__: Any) -> HeldOut:
+        share = Share(share=0.6 if len(seen) in best else 0.5, low=0, high=1, of=4)
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return HeldOut(accuracy=share, both_right=share, readable=share, first=None, consistent=None, quotes_found=None)
+
+    monkeypatch.setattr(stage, "judged", judged)
+    chosen = plan(tmp_path, traces(16), HELD_OUT, batch_size=4, micro_batch_size=4, epochs=2, every=2)
+    result = sft(chosen, tmp_path / "out")
+    assert (result.best_step, result.steps, len(seen)) == (2 * left, 8, 5)
+    assert result.best
+    assert result.best.accuracy.share == (0.6 if best else 0.5)
+    ours = weights(tmp_path / "out" / "checkpoint" / "model.safetensors")
+    assert [all(ours[name].equal(then[name]) for name in ours) for then in seen] == [at == left for at in range(5)]
 
 
 def test_a_folder_that_is_done_is_left_alone(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import REASONING
 from rmr1_sdk.training import tiny
 from rmr1_sdk.training.card import Share
-from rmr1_sdk.training.grpo import GrpoPlan, _leave, _Rewards, collapse, grpo, learning_rate
+from rmr1_sdk.training.grpo import GrpoPlan, _Rewards, collapse, grpo, learning_rate
 from rmr1_sdk.training.held_out import HeldOut
 from rmr1_sdk.training.trace_rewards import PARTS, Part, trace_reward
+from rmr1_sdk.training.trainers import leave
 from rmr1_sdk.types import Completion, Judgment, Pair, Verdict
 
 NO = Share(share=0, low=0, high=0, of=1)
@@ -84,7 +85,7 @@ def test_what_trainers_keep_to_go_on_is_not_left(tmp_path: Path) -> None:
         (last / name).touch()
     for name in ["global_step8", "optimizer_0", "pytorch_model_fsdp_0"]:
         (last / name).mkdir()
-    _leave(GrpoPlan(model="m", pool=Path("p")), tmp_path, "cor", 8)
+    leave(tmp_path, 8, "cor", "m", lora=False)
     assert sorted(file.name for file in (tmp_path / "checkpoint").iterdir()) == sorted([*kept, "rmr1.json"])
 
 
