@@ -127,12 +127,12 @@ def _stage(recipe: Recipe, stage: StageName, shape: Shape | None, notes: list[st
     if stage == "sft" and recipe.sft:
         steps = rows and sft_steps(recipe.sft, rows, recipe.machine.processes)
         needed = sft_memory(recipe.sft, shape, recipe.machine) if shape else None
-        _note_rest(notes, stage, recipe.sft.batch_size, recipe.sft.micro_batch_size, recipe.machine.processes)
+        _note_rest(notes, stage, recipe.sft, recipe.machine.processes)
     if stage == "grpo" and recipe.grpo:
         plan = recipe.grpo
         steps = rows and grpo_steps(plan, rows)
         needed = grpo_memory(plan, shape, recipe.machine) if shape else None
-        _note_rest(notes, stage, plan.batch_size * plan.group, plan.micro_batch_size, recipe.machine.processes)
+        _note_rest(notes, stage, plan, recipe.machine.processes)
         if rows and rows < plan.rollout_size:
             notes.append(f"grpo: a rollout takes {plan.rollout_size} pairs, and there are {rows}")
     if needed and recipe.machine.gpus and needed.total > recipe.machine.memory_gib * 2**30:
@@ -150,9 +150,11 @@ def _stage(recipe: Recipe, stage: StageName, shape: Shape | None, notes: list[st
     )
 
 
-def _note_rest(notes: list[str], stage: str, in_a_step: int, at_once: int, processes: int) -> None:
-    if in_a_step % (at_once * processes):
-        notes.append(f"{stage}: {in_a_step} sequences in a step are no multiple of {at_once} in {processes} processes")
+def _note_rest(notes: list[str], stage: str, plan: SftPlan | GrpoPlan, processes: int) -> None:
+    try:
+        plan.micro_batches(processes)
+    except ConfigError as error:
+        notes.append(f"{stage}: {error}")
 
 
 def _is_done(folder: Path) -> bool:

@@ -26,6 +26,7 @@ from rmr1_sdk.training.trainers import (
     leave,
     load,
     micro_batches,
+    processes,
     quiet_trl,
     settings,
     train,
@@ -99,11 +100,11 @@ class GrpoPlan(Value):
             raise ValueError("a canary needs held_out too: when it stops a run, the best checkpoint is chosen there")
         return self
 
-    @property
-    def micro_batches(self) -> int:
-        """Of a process, in a step. Raises ConfigError where that does not come out even."""
+    def micro_batches(self, processes: int) -> int:
+        """Of each process, in a step. Raises ConfigError where that does not come out even."""
         completions = self.batch_size * self.group
-        return micro_batches(f"the {completions} completions of a step are", completions, self.micro_batch_size)
+        what = f"the {completions} completions of a step are"
+        return micro_batches(what, completions, self.micro_batch_size, processes)
 
 
 class GrpoResult(Value):
@@ -340,7 +341,7 @@ def _trainer(
 
 def _settings(plan: GrpoPlan, rate: float) -> dict[str, Any]:
     """The fields of GRPOConfig. RM-R1 trained with verl; where it names no value, these are that trainer's own."""
-    accumulate = plan.micro_batches
+    accumulate = plan.micro_batches(processes())
     steps = plan.rollout_size // plan.batch_size
     return {
         "num_generations": plan.group,

@@ -357,7 +357,7 @@ def _check_batches(recipe: Recipe, wanted: Sequence[StageName]) -> None:
     for stage, plan in plans.items():
         if plan and stage in wanted:
             try:
-                _ = plan.micro_batches
+                plan.micro_batches(processes())
             except ConfigError as error:
                 raise ConfigError(f"{stage}: {error}") from None
 

@@ -23,6 +23,7 @@ from rmr1_sdk.training.trainers import (
     leave,
     load,
     micro_batches,
+    processes,
     settings,
     train,
 )
@@ -66,10 +67,9 @@ class SftPlan(Value):
     every: int = Field(default=50, ge=1)
     seed: int = 0
 
-    @property
-    def micro_batches(self) -> int:
-        """Of a process, in a step. Raises ConfigError where that does not come out even."""
-        return micro_batches(f"batch_size {self.batch_size} is", self.batch_size, self.micro_batch_size)
+    def micro_batches(self, processes: int) -> int:
+        """Of each process, in a step. Raises ConfigError where that does not come out even."""
+        return micro_batches(f"batch_size {self.batch_size} is", self.batch_size, self.micro_batch_size, processes)
 
 
 class SftResult(Value):
@@ -335,7 +335,7 @@ def _config(plan: SftPlan, checkpoints: Path, parameters: int) -> Any:
         weight_decay=0.0,
         num_train_epochs=plan.epochs,
         per_device_train_batch_size=plan.micro_batch_size,
-        gradient_accumulation_steps=plan.micro_batches,
+        gradient_accumulation_steps=plan.micro_batches(processes()),
         gradient_checkpointing=plan.gradient_checkpointing,
         packing=plan.packing,
         max_length=plan.max_length,

@@ -91,14 +91,14 @@ def load(model: str, *, lora: bool) -> tuple[Any, Any]:
         raise ConfigError(f"--model {model}: {error}") from error
 
 
-def micro_batches(what: str, sequences: int, micro_batch_size: int) -> int:
-    """How many micro batches of a process a step of so many sequences takes.
+def micro_batches(what: str, sequences: int, micro_batch_size: int, processes: int) -> int:
+    """How many micro batches of each process a step of so many sequences takes.
 
     Raises ConfigError where that does not come out even; `what` names the sequences in it, with their verb.
     """
-    count, rest = divmod(sequences, micro_batch_size * processes())
+    count, rest = divmod(sequences, micro_batch_size * processes)
     if rest or not count:
-        raise ConfigError(f"{what} no multiple of micro_batch_size {micro_batch_size} times {processes()} processes")
+        raise ConfigError(f"{what} no multiple of micro_batch_size {micro_batch_size} times {processes} processes")
     return count
 
 

@@ -241,8 +241,8 @@ def test_what_will_not_go_well_is_noted(tmp_path: Path) -> None:
     notes = forecast(recipe(tmp_path, text)).notes
     assert notes[0].startswith("memory is not known without model.shape: m/config.json: No such file")
     assert notes[1:] == (
-        "sft: 8 sequences in a step are no multiple of 1 in 3 processes",
-        "grpo: 896 sequences in a step are no multiple of 1 in 3 processes",
+        "sft: batch_size 8 is no multiple of micro_batch_size 1 times 3 processes",
+        "grpo: the 896 completions of a step are no multiple of micro_batch_size 1 times 3 processes",
         "grpo: a rollout takes 1024 pairs, and there are 80",
     )
     shape = "{layers: 28, hidden: 3584, intermediate: 18944, heads: 28, kv_heads: 4, vocab: 152064}"
