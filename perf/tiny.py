@@ -107,9 +107,9 @@ def figures(recipe: Recipe) -> list[list[str]]:
     rows = []
     for name, judgments in said.items():
         held_out, why = HeldOut.of(pairs, judgments), reasons(pairs, judgments)
-        gain = "" if name == "sft" else str(parity(pairs, said["sft"], judgments).difference)
-        shares = [str(held_out.accuracy), gain, f"{held_out.both_right.share:.1%}", f"{held_out.readable.share:.1%}"]
-        rows.append([name, *shares, f"{why.right:.1%}", f"{why.lucky:.1%}"])
+        gains = ["" if name == of else str(parity(pairs, said[of], judgments).difference) for of in ("sft", "more-sft")]
+        shares = [held_out.both_right.share, held_out.readable.share, why.right, why.lucky]
+        rows.append([name, str(held_out.accuracy), *gains, *(f"{share:.1%}" for share in shares)])
     return rows
 
 
@@ -159,16 +159,15 @@ def plot(file: Path, folders: Sequence[Path]) -> None:
 
 
 def main() -> None:
-    torch.set_num_threads(1)  # sums in another order come to another judge
+    torch.set_num_threads(1)  # seeds are carried out side by side
     out, *seeds = sys.argv[1:] or ["out/tiny"]
-    print(
-        "| seed | judge | right | against sft | in both orders | readable | right reasons | right with wrong reasons |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    columns = ["seed", "judge", "right", "against `sft`, points", "against `more-sft`, points", "in both orders"]
+    print("|", " | ".join([*columns, "readable", "right reasons", "right with wrong reasons"]), "|")
+    print("|---" * 9 + "|")
     recipes = {seed: read_recipe("tiny", Path(out) / f"seed-{seed}", seed=seed) for seed in map(int, seeds or "012")}
     for seed, recipe in recipes.items():
         for row in figures(recipe):
-            print(f"| {seed} | {' | '.join(row)} |", flush=True)
+            print(f"| {seed} | `{row[0]}` | {' | '.join(row[1:])} |", flush=True)
     plot(Path(out) / "curves.svg", [recipe.out for recipe in recipes.values()])
 
 
