@@ -71,8 +71,9 @@ $(VENV)/.docs: $(VENV)/.made pyproject.toml constraints/dev.txt
 	$(PIP) -e '.[docs]'
 	touch $@
 
-# all other engines that install everywhere, a real server for the remote ones to talk to, and trainers
-$(VENV)/.engines: $(VENV)/.llama-cpp
+# All other engines that install everywhere, a real server for the remote ones to talk to, and trainers. They come after
+# what tests need: there is gguf, and the converter brings a newer one of its own, which has to come last.
+$(VENV)/.engines: $(VENV)/.llama-cpp | $(VENV)/.dev
 	$(PIP) -e '.[openai,anthropic,transformers,trl,train,ray]' 'llama-cpp-python[server]'
 	touch $@
 

