@@ -1,6 +1,5 @@
 """Reinforcement learning from labels: a judge tries, and what came to the right verdict becomes more likely."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +20,9 @@ from rmr1_sdk.training.trainers import (
     Figures,
     Watched,
     adapters,
+    finish,
     is_first_process,
     judged,
-    leave,
     load,
     micro_batches,
     processes,
@@ -185,12 +184,8 @@ def grpo(plan: GrpoPlan, out: Path) -> GrpoResult:
         trained = _train(plan, out)
         if is_first_process():
             result = _result(trained)
-            leave(out, result.best_step, trained.prompt, plan.model, lora=plan.lora_rank is not None)
-            step.write("result.json", result.model_dump_json(indent=2) + "\n")
             step.note("model_commit", Checkpoint(plan.model, "auto", None).commit)
-            step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted((out / "checkpoint").iterdir())))
-            step.finish()
-            shutil.rmtree(out / "checkpoints")
+            finish(step, result, result.best_step, trained.prompt, plan.model, lora=plan.lora_rank is not None)
         trained.trainer.accelerator.wait_for_everyone()
     return GrpoResult.model_validate_json((out / "result.json").read_text(encoding="utf-8"))
 

@@ -1,7 +1,6 @@
 """Supervised fine-tuning: a model learns to write the judgments of its teachers."""
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +17,9 @@ from rmr1_sdk.training.trainers import (
     Figures,
     Watched,
     adapters,
+    finish,
     is_first_process,
     judged,
-    leave,
     load,
     micro_batches,
     processes,
@@ -256,11 +255,7 @@ def _train(plan: SftPlan, step: Step) -> None:
     train(trainer, watched, lambda logs: {name: logs[name] for name in _LOGGED}, checkpoints)
     if is_first_process():
         result = _result(watched, learned=len(fitting), too_long=len(examples) - len(fitting))
-        leave(step.out, result.best_step, prompt, plan.model, lora=plan.lora_rank is not None)
-        step.write("result.json", result.model_dump_json(indent=2) + "\n")
-        step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted((step.out / "checkpoint").iterdir())))
-        step.finish()
-        shutil.rmtree(checkpoints)
+        finish(step, result, result.best_step, prompt, plan.model, lora=plan.lora_rank is not None)
     trainer.accelerator.wait_for_everyone()
 
 

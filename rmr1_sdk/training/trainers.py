@@ -15,13 +15,14 @@ from rmr1_sdk.errors import ConfigError, MissingExtraError
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.training.held_out import HeldOut
-from rmr1_sdk.types import Pair
+from rmr1_sdk.training.steps import Step
+from rmr1_sdk.types import Pair, Value
 
 __all__ = [
     "Figures",
-    "Try",
     "Watched",
     "adapters",
+    "finish",
     "is_first_process",
     "judged",
     "last_whole",
@@ -300,6 +301,15 @@ def leave(out: Path, step: int, prompt: str, model: str, *, lora: bool) -> None:
         if isinstance(config["target_modules"], list):
             config["target_modules"].sort()
         adapter.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def finish(step: Step, result: Value, best_step: int, prompt: str, model: str, *, lora: bool) -> None:
+    """End a stage with the judge after `best_step` and with what came of it, and keep nothing to go on from."""
+    leave(step.out, best_step, prompt, model, lora=lora)
+    step.write("result.json", result.model_dump_json(indent=2) + "\n")
+    step.keep("figures.jsonl", *(f"checkpoint/{file.name}" for file in sorted((step.out / "checkpoint").iterdir())))
+    step.finish()
+    shutil.rmtree(step.out / "checkpoints")
 
 
 def last_whole(checkpoints: Path) -> Path | None:

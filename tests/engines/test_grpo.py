@@ -17,6 +17,7 @@ from rmr1_sdk.backends.transformers import Transformers
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import COR
 from rmr1_sdk.training import grpo as stage
+from rmr1_sdk.training import trainers
 from rmr1_sdk.training.card import Share
 from rmr1_sdk.training.grpo import GrpoPlan, GrpoResult, _settings, grpo
 from rmr1_sdk.training.held_out import HeldOut
@@ -228,7 +229,7 @@ def test_a_run_that_was_over_is_not_gone_on_with(
     monkeypatch.setattr(stage, "judged", judged)
     out, given = folder / f"over {collapses}", plan(folder, held_out=folder / "held_out.jsonl")
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "leave", full)
+        patch.setattr(trainers, "leave", full)
         with pytest.raises(OSError, match="no space left"):
             grpo(given, out)
     before = rows(out)
