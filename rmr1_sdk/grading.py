@@ -19,7 +19,6 @@ class Grading(Asking):
     """How a rubric is written and an answer is marked by it: votes, and what happens when a mark does not come."""
 
     prompt: Pointwise
-    votes: int = 1
 
     def rubric(self, topic: Topic) -> Flow[Grade]:
         """Yield rounds of requests, be sent their completions, return a grade of no answer yet.
@@ -58,7 +57,7 @@ class Grading(Asking):
                 value=Marking(),
                 vote=vote,
             )
-            for vote in range(self.votes)
+            for vote in range(self.options.votes)
         ]
         latencies: list[float] = []
         yield from timed(self.ask(readings, self._settle), latencies)

@@ -9,10 +9,12 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
-from typing import Any, Generic, TypeVar
+from functools import wraps
+from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["PerProcess", "await_", "submit", "wait"]
+__all__ = ["PerProcess", "await_", "submit", "wait", "waited"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -86,6 +88,16 @@ def wait(future: Future[T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def waited(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """The same, waited for: the synchronous twin of an asynchronous function or method."""
+
+    @wraps(work)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return wait(submit(work(*args, **kwargs)))
+
+    return call
 
 
 async def await_(future: Future[T]) -> T:

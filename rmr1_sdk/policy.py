@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from rmr1_sdk import voting
+from rmr1_sdk.options import JudgeOptions
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.seeds import digest
 from rmr1_sdk.types import (
@@ -21,10 +22,9 @@ from rmr1_sdk.types import (
     Verdict,
 )
 
-__all__ = ["REASK_TEMPERATURE", "Ask", "Asking", "Flow", "Orders", "Policy", "Reading", "Round", "timed"]
+__all__ = ["REASK_TEMPERATURE", "Ask", "Asking", "Flow", "Policy", "Reading", "Round", "timed"]
 
 T = TypeVar("T")
-Orders = Literal["both", "given", "random"]
 REASK_TEMPERATURE = 0.7
 
 
@@ -113,9 +113,7 @@ class Asking:
     model: str
     sampling: Sampling
     can_choose: bool = False
-    force_verdict: bool = True
-    ask_again: bool = True
-    seed: int = 0
+    options: JudgeOptions = field(default_factory=JudgeOptions)
 
     def ask(self, readings: Sequence[Reading[R]], settle: Callable[[Sequence[Reading[R]], bool], Round]) -> Round:
         """Ask for these readings, and once more where nothing could be read.
@@ -124,16 +122,16 @@ class Asking:
         model come to the point.
         """
         yield from self._write(readings, attempt=0)
-        yield from settle(readings, self.force_verdict)
+        yield from settle(readings, self.options.force_verdict)
         again = [reading for reading in readings if not reading.is_final]
-        if again and self.ask_again:
+        if again and self.options.ask_again:
             yield from self._write(again, attempt=1)
             yield from settle(again, False)
 
     def _write(self, readings: Sequence[Reading[R]], attempt: int) -> Round:
         asks = []
         for reading in readings:
-            update: dict[str, Any] = {"seed": digest(self.seed, reading.name, reading.vote, attempt) % 2**31}
+            update: dict[str, Any] = {"seed": digest(self.options.seed, reading.name, reading.vote, attempt) % 2**31}
             if attempt:
                 update["temperature"] = REASK_TEMPERATURE
             request = Request(messages=reading.messages, sampling=reading.sampling.model_copy(update=update))
@@ -150,10 +148,6 @@ class Policy(Asking):
     """How a pair is judged: orders, votes, and what happens when a verdict does not come."""
 
     prompt: Prompt
-    orders: Orders = "both"
-    votes: int = 1
-    max_votes: int | None = None
-    risk: float = 0.05
 
     def flow(self, pair: Pair) -> Flow[Judgment]:
         """Yield rounds of requests, be sent their completions, return the judgment."""
@@ -162,7 +156,10 @@ class Policy(Asking):
         messages = {shown: self.prompt.render(pair, shown) for shown in self._shown(pair)}
         readings: list[Reading[Verdict]] = []
         latencies: list[float] = []
-        for votes in (range(self.votes), *([vote] for vote in range(self.votes, self.max_votes or 0))):
+        for votes in (
+            range(self.options.votes),
+            *([vote] for vote in range(self.options.votes, self.options.max_votes or 0)),
+        ):
             newest = [self._reading(pair, shown, text, vote) for shown, text in messages.items() for vote in votes]
             yield from timed(self.ask(newest, self._settle), latencies)
             readings += newest
@@ -197,16 +194,16 @@ class Policy(Asking):
         if all(reading.is_final and not reading.is_readable for reading in newest):
             return False  # such requests are not taken, however often they are made
         votes = voting.tallies([reading.value for reading in readings], orders)
-        remaining = (self.max_votes or self.votes) - len(readings) // len(orders)
-        return voting.change_probability(votes, remaining) > self.risk
+        remaining = (self.options.max_votes or self.options.votes) - len(readings) // len(orders)
+        return voting.change_probability(votes, remaining) > self.options.risk
 
     def _shown(self, pair: Pair) -> tuple[Shown, ...]:
-        if self.orders == "both":
+        if self.options.orders == "both":
             return ("AB", "BA")
-        if self.orders == "given":
+        if self.options.orders == "given":
             return ("AB",)
         content = pair.model_dump_json(include={"question", "a", "b"})
-        return ("BA",) if digest(self.seed, content) % 2 else ("AB",)
+        return ("BA",) if digest(self.options.seed, content) % 2 else ("AB",)
 
     def _settle(self, readings: Sequence[Reading[Verdict]], force: bool) -> Round:
         """Give finished verdicts their probability, and force the ones that did not come."""

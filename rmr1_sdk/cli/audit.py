@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +11,17 @@ import typer
 from rmr1_sdk.benchmarks.audit import SECTIONS, Audit
 from rmr1_sdk.benchmarks.audit import audit as audit_judge
 from rmr1_sdk.cli import runs
+from rmr1_sdk.cli.options import Flags, asks
 from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.files import file_digest
-from rmr1_sdk.judge import Judge
 from rmr1_sdk.pairs import read_pairs
 from rmr1_sdk.types import Pair
 
 __all__ = ["audit"]
 
 
+@partial(asks, leave_out=("orders", "votes", "max_votes", "risk"))
 def audit(
-    model: runs.Model = "",
     data: Annotated[Path | None, typer.Option(help="A JSONL file of labelled pairs [default: 24 of our own].")] = None,
     field: runs.Field = [],  # noqa: B006  # typer copies it
     only: Annotated[str, typer.Option(help=f"Some of {','.join(SECTIONS)} [default: all].")] = "",
@@ -28,31 +29,16 @@ def audit(
     tries: Annotated[int, typer.Option(help="Orders of pairs that each attack is tried on.")] = 8,
     seeds: Annotated[int, typer.Option(help="Readings an order for self-consistency.")] = 4,
     out: Annotated[Path | None, typer.Option(help="A folder for audit.json, audit.md and card.md.")] = None,
-    prompt: runs.PromptName = "auto",
-    max_tokens: runs.MaxTokens = None,
-    temperature: runs.Temperature = None,
-    seed: runs.Seed = 0,
-    store: runs.StoreFile = None,
-    no_store: runs.NoStore = False,
     skip_bad: runs.SkipBad = False,
-    timeout: runs.Timeout = None,
-    max_concurrency: runs.MaxConcurrency = None,
-    offline: runs.Offline = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Audit a judge: position, length, empty answers, injections, quotes, rubrics, consistency."""
-    runs.check_model(model, offline=offline)
     pairs, bad, digest = _pairs(data, field, skip_bad)
     if out:
         _make(out)
-    judge = Judge(
-        model,
-        prompt=prompt,
-        sampling=runs.sampling(max_tokens, temperature),
-        store=runs.store_beside(out and out / "audit", store, no_store=no_store),
-        max_concurrency=max_concurrency,
-        timeout_s=timeout,
-        seed=seed,
-    )
+    judge = flags.judge(out and out / "audit")
+    seed = judge.options.seed
     sections = [name.strip() for name in only.split(",") if name.strip()]
     with judge:
         found = audit_judge(
@@ -66,7 +52,7 @@ def audit(
             data=data.name if data else "",
             progress=sys.stderr.isatty(),
         )
-        asked = {"sections": sections or list(SECTIONS), "limit": limit, "tries": tries, "seeds": seeds, "seed": seed}
+        asked = {"sections": sections or list(SECTIONS), "limit": limit, "tries": tries, "seeds": seeds}
         run = runs.record(judge, asked, digest)
     if out:
         _write(out, found)

@@ -14,19 +14,21 @@ from rmr1_sdk import benchmarks
 from rmr1_sdk.backends import connect
 from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Protocol, Scores, departures, judge_options
 from rmr1_sdk.cli import cluster, runs
+from rmr1_sdk.cli.options import Flags, asks
 from rmr1_sdk.cli.report import check_form, write_report
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.judgments import RUN_JUDGMENTS, judgments_of, read_record
 from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.options import JudgeArgs, JudgeOptions
 from rmr1_sdk.types import Judgment
 
 __all__ = ["bench"]
 
 
+@functools.partial(asks, leave_out=("model_required",))
 def bench(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(benchmarks.BENCHMARKS)}.")],
-    model: runs.Model = "",
     results: Annotated[
         list[Path], typer.Option("--from", help="A run's folder, or a file of results, to score; repeat it.")
     ] = [],  # noqa: B006  # typer copies it
@@ -38,52 +40,33 @@ def bench(
     report: Annotated[
         Path | None, typer.Option(help="A report of the run in --out: its name ends in .html, .md or .json.")
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="As in `rmr1 judge` [default: the profile's].")] = None,
-    orders: Annotated[str | None, typer.Option(help="both, given or random [default: the profile's].")] = None,
-    votes: runs.Votes = 1,
-    max_tokens: runs.MaxTokens = None,
-    temperature: runs.Temperature = None,
-    seed: runs.Seed = 0,
-    store: runs.StoreFile = None,
-    no_store: runs.NoStore = False,
-    timeout: runs.Timeout = None,
-    max_tokens_total: runs.MaxTokensTotal = None,
-    max_concurrency: runs.MaxConcurrency = None,
     ray: cluster.Ray = None,
     replicas: cluster.Replicas = 1,
     cpus: cluster.Cpus = 1,
     gpus: cluster.Gpus = 0,
     block_size: cluster.BlockSize = 256,
-    offline: runs.Offline = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Score a judge on a benchmark (--model), or results that are there already (--from)."""
+    model = flags.model
     if model or not results:
-        runs.check_model(model, offline=offline)
+        runs.check_model(model, offline=flags.offline)
     if report:
         _check_report(report, model, out)
     place = out and out / RUN_JUDGMENTS
-    cluster.check_ray(ray, out, {"--store": store, "--max-tokens-total": max_tokens_total})
+    cluster.check_ray(ray, out, flags)
     _check_place(place, model, ray)
     benchmark, chosen, about = _load(name, results, data, profile, partial=partial)
     found = [benchmarks.read_results(benchmark, path) for path in results]
     if limit is not None:
-        benchmark = benchmark.sample(limit, seed)
+        benchmark = benchmark.sample(limit, flags.options.get("seed", 0))
         about["limit"] = limit
     judged = [_Judged(_of(benchmark, one), _record(path)) for one, path in zip(found, results, strict=True)]
     if model:
-        given = {
-            "prompt": prompt,
-            "orders": orders,
-            "votes": votes,
-            "seed": seed,
-            "sampling": runs.sampling(max_tokens, temperature),
-            "store": None if ray else runs.store_beside(place, store, no_store=no_store),
-            "max_concurrency": max_concurrency,
-            "max_tokens_total": max_tokens_total,
-            "timeout_s": timeout,
-        }
-        machines = cluster.Cluster(ray, replicas, cpus, gpus, block_size, offline) if ray else None
-        judged.insert(0, _run(model, benchmark, chosen, given, place, about, machines))
+        store = None if ray else flags.store(place)
+        machines = cluster.Cluster(ray, replicas, cpus, gpus, block_size, flags.offline) if ray else None
+        judged.insert(0, _run(flags, store, benchmark, chosen, place, about, machines))
     if report and out:
         write_report([out, *results], report)
     scores = [_score(benchmark, one, chosen) for one in judged]
@@ -150,24 +133,22 @@ def _of(benchmark: Benchmark, judgments: Sequence[Judgment]) -> list[Judgment]:
 
 
 @contextmanager
-def _open(model: str, protocol: Protocol, given: dict[str, Any]) -> Iterator[Judge]:
+def _open(model: str, store: Path | None, protocol: Protocol, given: JudgeArgs) -> Iterator[Judge]:
     """The judge that the protocol asks for, but for what was given; its engine ends with it."""
     backend = connect(model)
     try:
-        options = judge_options(protocol, backend)
-        sampling = options.get("sampling", {}) | given["sampling"]
-        options |= {name: value for name, value in given.items() if value is not None} | {"sampling": sampling}
-        with Judge(backend, **options) as judge:
+        options = JudgeOptions.of(judge_options(protocol, backend)).replace(**given)
+        with Judge(backend, store=store, **options.given()) as judge:
             yield judge
     finally:
         wait(submit(backend.aclose()))
 
 
 def _run(
-    model: str,
+    flags: Flags,
+    store: Path | None,
     benchmark: Benchmark,
     profile: Profile,
-    given: dict[str, Any],
     place: Path | None,
     about: dict[str, Any],
     machines: cluster.Cluster | None,
@@ -176,8 +157,7 @@ def _run(
     protocol = benchmark.protocol(profile)
     pairs = list(benchmark.pairs())
     asked = about | {"protocol": str(protocol), "notes": benchmark.notes, "pairs": len(pairs)}
-    asked |= {"orders": given["orders"] or protocol.orders, "votes": given["votes"], "seed": given["seed"]}
-    make = functools.partial(_open, model, protocol, given)
+    make = functools.partial(_open, flags.model, store, protocol, flags.options)
     if machines and place:
         shards = machines.shards(place)
         record = machines.judge(make, asked, benchmark.data_sha256, pairs, shards)

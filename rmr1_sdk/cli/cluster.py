@@ -1,7 +1,7 @@
 """What the commands that judge in a Ray cluster share: their options, and the run with its progress."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ import typer
 from rmr1_sdk import progress
 from rmr1_sdk.bulk import Pairs, Pool, Shards, judge_shards
 from rmr1_sdk.cli import runs
+from rmr1_sdk.cli.options import Flags
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.judge import Judge
 
@@ -25,7 +26,7 @@ Gpus = Annotated[float, typer.Option(min=0, help="With --ray: GPUs of a replica.
 BlockSize = Annotated[int, typer.Option(min=1, help="With --ray: pairs in a shard of the judgments.")]
 
 
-def check_ray(address: str | None, out: Path | None, others: dict[str, object]) -> None:
+def check_ray(address: str | None, out: Path | None, flags: Flags, others: Mapping[str, object] = {}) -> None:
     """Refuse what --ray cannot keep: it needs a folder, and its judges share neither store nor budget."""
     if address is None:
         return
@@ -33,6 +34,7 @@ def check_ray(address: str | None, out: Path | None, others: dict[str, object]) 
         raise ConfigError('--ray: name the address of a cluster, or "local"')
     if out is None:
         raise ConfigError("--ray needs --out: a folder that gets a file of judgments for each block of pairs")
+    flags.refuse("--store", "--max-tokens-total", why="does not go with --ray")
     if given := [name for name, value in others.items() if value]:
         raise ConfigError(f"{given[0]} does not go with --ray")
 

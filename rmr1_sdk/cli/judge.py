@@ -8,16 +8,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
 from rmr1_sdk import progress
 from rmr1_sdk.bulk import Pairs
 from rmr1_sdk.cli import cluster, runs
+from rmr1_sdk.cli.options import Flags, asks
 from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.files import file_digest
-from rmr1_sdk.judge import Judge, Orders
+from rmr1_sdk.judge import Judge
 from rmr1_sdk.judgments import open_judgments
 from rmr1_sdk.pairs import scan_pairs
 from rmr1_sdk.stats import wilson
@@ -107,67 +108,38 @@ def _share(successes: int, trials: int) -> str:
     return f"{wilson(successes, trials)} of {trials}" if trials else ""
 
 
+@asks
 def judge(
     file: Annotated[Path | None, typer.Argument(help="A file of pairs: JSONL, CSV or Parquet.")] = None,
-    model: runs.Model = "",
     question: Annotated[str | None, typer.Option(help="For one pair: the question, or @FILE.")] = None,
     a: Annotated[str | None, typer.Option(help="For one pair: one answer, or @FILE.")] = None,
     b: Annotated[str | None, typer.Option(help="For one pair: the other answer, or @FILE.")] = None,
     field: runs.Field = [],  # noqa: B006  # typer copies it
     out: Annotated[Path | None, typer.Option(help="Where judgments go: JSONL, CSV or Parquet by its suffix.")] = None,
-    prompt: runs.PromptName = "auto",
-    orders: runs.OrdersName = "both",
-    votes: runs.Votes = 1,
-    max_votes: runs.MaxVotes = None,
-    risk: runs.Risk = 0.05,
-    max_tokens: runs.MaxTokens = None,
-    temperature: runs.Temperature = None,
-    seed: runs.Seed = 0,
-    store: runs.StoreFile = None,
-    no_store: runs.NoStore = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first pairs.")] = None,
     skip_bad: runs.SkipBad = False,
-    timeout: runs.Timeout = None,
-    max_tokens_total: runs.MaxTokensTotal = None,
-    max_concurrency: runs.MaxConcurrency = None,
     ray: cluster.Ray = None,
     replicas: cluster.Replicas = 1,
     cpus: cluster.Cpus = 1,
     gpus: cluster.Gpus = 0,
     block_size: cluster.BlockSize = 256,
-    offline: runs.Offline = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print each judgment with its reasons.")] = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Judge one pair (--question, --a, --b) or a file of pairs."""
-    runs.check_model(model, offline=offline)
     if ray and file is None:
         raise ConfigError("--ray is for a file of pairs; one pair needs no cluster")
-    cluster.check_ray(ray, out, {"--store": store, "--max-tokens-total": max_tokens_total, "--explain": explain})
+    cluster.check_ray(ray, out, flags, {"--explain": explain})
     runs.check_out(out, file, folder=ray is not None)
     pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad, limit)
-    make = partial(
-        Judge,
-        model,
-        prompt=prompt,
-        orders=cast(Orders, orders),  # checked by Judge
-        votes=votes,
-        max_votes=max_votes,
-        risk=risk,
-        sampling=runs.sampling(max_tokens, temperature),
-        store=None if ray else runs.store_beside(out, store, no_store=no_store),
-        max_concurrency=max_concurrency,
-        max_tokens_total=max_tokens_total,
-        timeout_s=timeout,
-        seed=seed,
-    )
-    asked: dict[str, Any] = {
-        "orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed,
-    }  # fmt: skip
+    make = partial(Judge, flags.model, store=None if ray else flags.store(out), **flags.options)
+    asked: dict[str, Any] = {}
     if file:
-        asked |= {"data": str(file.resolve()), "fields": runs.mapping(field, Pair)}
+        asked = {"data": str(file.resolve()), "fields": runs.mapping(field, Pair)}
     started = time.monotonic()
     if ray and out:
-        machines = cluster.Cluster(ray, replicas, cpus, gpus, block_size, offline)
+        machines = cluster.Cluster(ray, replicas, cpus, gpus, block_size, flags.offline)
         shards = machines.shards(out)
         summary.new = len(pairs) - shards.found(len(pairs))
         run = machines.judge(make, asked | {"limit": limit}, data, pairs, shards)

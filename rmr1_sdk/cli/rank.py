@@ -9,14 +9,15 @@ from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
 from rmr1_sdk.cli import runs
+from rmr1_sdk.cli.options import Flags, asks
 from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.files import file_digest
-from rmr1_sdk.judge import Judge, Orders
+from rmr1_sdk.judge import Judge
 from rmr1_sdk.pairs import AnswerList, read_lists
 from rmr1_sdk.progress import bar
 from rmr1_sdk.rounds import in_order
@@ -67,9 +68,9 @@ class Summary:
         return runs.as_lines(rows, self.skipped_lines)
 
 
+@asks
 def rank(
     file: Annotated[Path | None, typer.Argument(help="A file of lists: JSONL or Parquet.")] = None,
-    model: runs.Model = "",
     question: Annotated[str | None, typer.Option(help="For one list: the question, or @FILE.")] = None,
     answer: Annotated[list[str], typer.Option(help="For one list: an answer, or @FILE; repeat it.")] = [],  # noqa: B006  # typer copies it
     anchor: Annotated[
@@ -80,48 +81,21 @@ def rank(
     aggregate: Annotated[str, typer.Option(help="bradley_terry or win_rate.")] = "bradley_terry",
     field: runs.Field = [],  # noqa: B006  # typer copies it
     out: Annotated[Path | None, typer.Option(help="Where rankings go, as JSONL.")] = None,
-    prompt: runs.PromptName = "auto",
-    orders: runs.OrdersName = "both",
-    votes: runs.Votes = 1,
-    max_votes: runs.MaxVotes = None,
-    risk: runs.Risk = 0.05,
-    max_tokens: runs.MaxTokens = None,
-    temperature: runs.Temperature = None,
-    seed: runs.Seed = 0,
-    store: runs.StoreFile = None,
-    no_store: runs.NoStore = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Rank only the first lists.")] = None,
     skip_bad: runs.SkipBad = False,
-    timeout: runs.Timeout = None,
-    max_tokens_total: runs.MaxTokensTotal = None,
-    max_concurrency: runs.MaxConcurrency = None,
-    offline: runs.Offline = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Rank one list of answers (--question, --answer, --answer ...) or a file of lists."""
-    runs.check_model(model, offline=offline)
     if out and out.suffix.lower() in (".csv", ".parquet"):
         raise ConfigError(f"--out {out}: rankings are written as JSONL; name a .jsonl file")
     lists, summary, data = _lists(file, field, (question, answer, anchor), method, skip_bad)
     lists = lists[:limit]
-    judge = Judge(
-        model,
-        prompt=prompt,
-        orders=cast(Orders, orders),  # checked by Judge
-        votes=votes,
-        max_votes=max_votes,
-        risk=risk,
-        sampling=runs.sampling(max_tokens, temperature),
-        store=runs.store_beside(out, store, no_store=no_store),
-        max_concurrency=max_concurrency,
-        max_tokens_total=max_tokens_total,
-        timeout_s=timeout,
-        seed=seed,
-    )
+    judge = flags.judge(out)
     how: dict[str, Any] = {"method": method, "budget": budget, "aggregate": aggregate}  # checked by Judge.rank
     with judge:
         _rank_lists(judge, lists, how, out, summary)
-        asked = {"orders": orders, "votes": votes, "max_votes": max_votes, "risk": risk, "seed": seed}
-        run = runs.record(judge, asked | how, data)
+        run = runs.record(judge, how, data)
     if out:
         runs.write_record(out, run | {"summary": summary.as_json()})
     _report(summary, to_stdout=out is not None)

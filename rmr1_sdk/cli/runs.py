@@ -27,28 +27,17 @@ __all__ = [
     "record",
     "sampling",
     "show_summary",
-    "store_beside",
     "text",
     "write_record",
 ]
 
-Model = Annotated[str, typer.Option(help='The engine and model, as in "llama_cpp:model.gguf".')]
 Field = Annotated[list[str], typer.Option(help="Where FILE names a field differently: question=prompt.")]
-PromptName = Annotated[str, typer.Option(help="auto, published, or a name from `rmr1 prompts ls`.")]
-OrdersName = Annotated[str, typer.Option(help="both, given or random.")]
-Votes = Annotated[int, typer.Option(help="Readings per order.")]
-MaxVotes = Annotated[int | None, typer.Option(help="Readings per order at most; stop when it is settled.")]
-Risk = Annotated[float, typer.Option(help="How probably stopping early changes the outcome.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Tokens a reading may write.")]
 Temperature = Annotated[float | None, typer.Option(help="Sampling temperature.")]
 Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]
-StoreFile = Annotated[Path | None, typer.Option(help="Keeps completions [default: OUT.store.db].")]
-NoStore = Annotated[bool, typer.Option("--no-store", help="Keep nothing; no resume.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="List bad lines in the summary and go on.")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds per comparison.")]
 MaxTokensTotal = Annotated[int | None, typer.Option(help="Stop when so many tokens are spent.")]
 MaxConcurrency = Annotated[int | None, typer.Option(help="Requests in flight.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
 
 V = TypeVar("V", bound=Value)
 
@@ -77,11 +66,6 @@ def sampling(max_tokens: int | None, temperature: float | None) -> dict[str, Any
     """The fields that were given; the prompt's own hold for the rest."""
     given = {"max_tokens": max_tokens, "temperature": temperature}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def store_beside(out: Path | None, store: Path | None, *, no_store: bool) -> Path | None:
-    """The store that was named, else one beside OUT; None where nothing is kept."""
-    return None if no_store else store or (out and Path(f"{out}.store.db"))
 
 
 def check_out(out: Path | None, *inputs: Path | None, folder: bool = False) -> None:
@@ -192,6 +176,7 @@ def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, A
         "prompt": policy_prompt.name,
         "prompt_sha256": policy_prompt.digest,
         "neutralise": policy_prompt.neutralise,
+        **judge.options.model_dump(include={"orders", "votes", "max_votes", "risk", "seed"}),
         "sampling": judge.sampling.model_dump(),
         **asked,
         "data_sha256": data,

@@ -3,21 +3,23 @@
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from rmr1_sdk import server
 from rmr1_sdk.cli import runs
+from rmr1_sdk.cli.options import Flags, asks
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.judge import Judge, Orders
 
 __all__ = ["serve"]
 
 _KEYS = "RMR1_SERVER_KEYS"
 
 
+@partial(asks, leave_out=("model", "model_required", "no_store"))
 def serve(
     model: Annotated[str, typer.Argument(help='The engine and model, as in "llama_cpp:model.gguf".')],
     host: Annotated[str, typer.Option(help="Where to listen; without a key only on this machine.")] = "127.0.0.1",
@@ -25,18 +27,6 @@ def serve(
     key_file: Annotated[
         Path | None, typer.Option(help=f"Bearer keys, one a line [default: the ones in ${_KEYS}].")
     ] = None,
-    prompt: runs.PromptName = "auto",
-    orders: runs.OrdersName = "both",
-    votes: runs.Votes = 1,
-    max_votes: runs.MaxVotes = None,
-    risk: runs.Risk = 0.05,
-    max_tokens: runs.MaxTokens = None,
-    temperature: runs.Temperature = None,
-    seed: runs.Seed = 0,
-    store: Annotated[Path | None, typer.Option(help="Keeps completions, so that nothing is asked twice.")] = None,
-    timeout: runs.Timeout = None,
-    max_tokens_total: runs.MaxTokensTotal = None,
-    max_concurrency: runs.MaxConcurrency = None,
     max_requests: Annotated[int, typer.Option(help="Requests accepted and not answered yet.")] = 1_000,
     max_body: Annotated[int, typer.Option(help="Bytes a request may have.")] = 1_000_000,
     max_answers: Annotated[int, typer.Option(help="Answers a ranking may have.")] = 32,
@@ -45,10 +35,12 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds that accepted requests have to end after SIGTERM.")
     ] = 30.0,
-    offline: runs.Offline = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Serve a judge over HTTP: comparisons, rankings, rewards, and its engine to other judges."""
-    runs.check_model(model, offline=offline)
+    runs.check_model(model, offline=flags.offline)
+    flags.model = model
     limits = server.Limits(
         body_bytes=max_body,
         requests=max_requests,
@@ -57,20 +49,7 @@ def serve(
         request_s=request_timeout,
     )
     keys = _keys(key_file)
-    judge = Judge(
-        model,
-        prompt=prompt,
-        orders=cast(Orders, orders),  # checked by Judge
-        votes=votes,
-        max_votes=max_votes,
-        risk=risk,
-        sampling=runs.sampling(max_tokens, temperature),
-        store=store,
-        max_concurrency=max_concurrency,
-        max_tokens_total=max_tokens_total,
-        timeout_s=timeout,
-        seed=seed,
-    )
+    judge = flags.judge(None)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with judge, server.listen(host, port, keyed=bool(keys)) as sock:
         prompt_in_use = judge.prompt.name  # loads the engine; who connects meanwhile waits

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from rmr1_sdk import prompts
 from rmr1_sdk.cli import runs
+from rmr1_sdk.cli.options import takes
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.progress import bar
 from rmr1_sdk.training import distill as stage
@@ -141,33 +142,16 @@ def tiny_model(
 
 
 @app.command()
+@takes(SftPlan, leave_out=("traces",))
 def sft(
     traces: Annotated[Path, typer.Argument(help="A JSONL file of traces, as distill leaves it.")],
     out: Out,
-    model: Annotated[str, typer.Option(help="A checkpoint's folder, or its name on the Hugging Face hub.")],
-    held_out: Annotated[
-        Path | None, typer.Option(help="Labelled pairs to judge on the way; the best checkpoint is left.")
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="[default: RM-R1's for the model's size]")] = None,
-    epochs: Annotated[float | None, typer.Option(help="How often each trace is read [default: 1].")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Sequences in a step [default: 128].")] = None,
-    micro_batch_size: Annotated[int | None, typer.Option(help="Of these, at once in a process [default: 1].")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Tokens of a sequence [default: 12288].")] = None,
-    packing: Annotated[bool | None, typer.Option(help="Several traces in a sequence [default: on].")] = None,
-    gradient_checkpointing: Annotated[
-        bool | None, typer.Option(help="Compute activations again rather than keep them [default: on].")
-    ] = None,
-    verdict_weight: Annotated[
-        float | None, typer.Option(help="What a token of the verdict counts [default: 1].")
-    ] = None,
-    lora_rank: Annotated[int | None, typer.Option(help="Train adapters of this rank [default: all weights].")] = None,
-    every: Annotated[int | None, typer.Option(help="Steps between checkpoints [default: 50].")] = None,
-    seed: runs.Seed = 0,
+    *,
+    given: Mapping[str, object],
 ) -> None:
     """Let a model learn to write the judgments in traces, and judge held-out pairs while it does."""
-    given = {name: value for name, value in locals().items() if name != "out" and value is not None}
     quieten()
-    result = sft_stage(_plan(SftPlan, given), out)
+    result = sft_stage(_plan(SftPlan, {**given, "traces": traces}), out)
     rows = [
         ("traces", f"{result.traces:,} in {result.steps:,} steps, {result.too_long:,} too long"),
         ("loss", f"{result.loss:.4f}"),
@@ -178,54 +162,23 @@ def sft(
 
 
 @app.command()
+@takes(GrpoPlan, leave_out=("pool", "reward", "trl"))
 def grpo(
     pool: Annotated[Path, typer.Argument(help="A JSONL file of labelled pairs, as data leaves it.")],
     out: Out,
-    model: Annotated[str, typer.Option(help="A checkpoint's folder, or its name on the Hugging Face hub.")],
-    held_out: Annotated[
-        Path | None, typer.Option(help="Labelled pairs to judge on the way; the best checkpoint is left.")
-    ] = None,
-    canary: Annotated[
-        Path | None, typer.Option(help="Labelled pairs that stop a run that collapses [default: those held out].")
-    ] = None,
-    prompt: Annotated[str, typer.Option(help="The judge's prompt; auto is what it was trained with.")] = "auto",
     reward: Annotated[
         list[str], typer.Option(help="A part of the trace and its weight: quotes=0.2; cited, rubric, solution.")
     ] = [],  # noqa: B006
-    rule: Annotated[str | None, typer.Option(help="How the verdict is read [default: strict], or robust.")] = None,
-    group: Annotated[int | None, typer.Option(help="Completions of each prompt [default: 7].")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of these completions [default: 1].")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="[default: RM-R1's for the model's size]")] = None,
-    kl: Annotated[float | None, typer.Option(help="What the divergence counts in the loss [default: 0.001].")] = None,
-    clip: Annotated[float | None, typer.Option(help="How far a token's ratio may move [default: 0.2].")] = None,
-    rollout_size: Annotated[
-        int | None, typer.Option(help="Prompts tried with the same weights [default: 1024].")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Prompts in a step [default: 128].")] = None,
-    micro_batch_size: Annotated[int | None, typer.Option(help="Completions at once in a process [default: 1].")] = None,
-    epochs: Annotated[float | None, typer.Option(help="How often each pair is tried [default: 1].")] = None,
-    max_prompt_tokens: Annotated[int | None, typer.Option(help="What a prompt may have [default: 4096].")] = None,
-    max_completion_tokens: Annotated[
-        int | None, typer.Option(help="What a completion may have [default: 8192].")
-    ] = None,
-    collapse_margin: Annotated[
-        float | None, typer.Option(help="How far a share may fall, twice, on canary pairs [default: 0.1].")
-    ] = None,
-    lora_rank: Annotated[int | None, typer.Option(help="Train adapters of this rank [default: all weights].")] = None,
-    gradient_checkpointing: Annotated[
-        bool | None, typer.Option(help="Compute activations again rather than keep them [default: on].")
-    ] = None,
-    every: Annotated[int | None, typer.Option(help="Rollouts between checkpoints [default: 5].")] = None,
     trl: Annotated[
         list[str], typer.Option(help="A field of TRL's GRPOConfig: use_vllm=true, vllm_mode=colocate.")
     ] = [],  # noqa: B006
-    seed: runs.Seed = 0,
+    *,
+    given: Mapping[str, object],
 ) -> None:
     """Let a judge try, and learn from whether it was right; stop if it collapses, and keep the best."""
-    given = {name: value for name, value in locals().items() if name != "out" and value is not None}
-    given |= {"reward": _named("--reward", reward), "trl": _named("--trl", trl)}
+    named = {"pool": pool, "reward": _named("--reward", reward), "trl": _named("--trl", trl)}
     quieten()
-    result = grpo_stage(_plan(GrpoPlan, given), out)
+    result = grpo_stage(_plan(GrpoPlan, {**given, **named}), out)
     if result.stopped:
         print(f"stopped {result.stopped}", file=sys.stderr)
     rows = [

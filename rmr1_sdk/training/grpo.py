@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from rmr1_sdk import prompts
 from rmr1_sdk.backends.base import opens_thought
@@ -36,60 +36,59 @@ __all__ = ["GrpoPlan", "GrpoResult", "collapse", "grpo", "learning_rate"]
 
 
 class GrpoPlan(Value):
-    """How a judge learns from labels alone. The defaults are those of RM-R1 (arXiv 2505.02387, appendix G).
+    """How a judge learns from labels alone. The defaults are those of RM-R1 (arXiv 2505.02387, appendix G)."""
 
-    Args:
-        model: the folder of a checkpoint, or its name on the Hugging Face hub.
-        pool: the file of labelled pairs to learn from. Sides are shown as they are, so they should take turns.
-        held_out: a file of labelled pairs, on which the best checkpoint is chosen.
-        canary: a file of labelled pairs that stops a run that collapses, see `collapse`; None is `held_out`.
-        prompt: the prompt's name; "auto" is the one the checkpoint was trained with, or `cor`.
-        reward: what is added to the verdict's +1 or -1: a weight for each part of the trace that `trace_reward`
-            looks at. With a weight of 0 it is measured alone.
-        rule: how the verdict is read, see `verdict_reward`.
-        group: completions of each prompt, which are compared with each other.
-        temperature: of these completions.
-        learning_rate: None is RM-R1's for the model's size, see `learning_rate`.
-        kl: what the divergence from the first checkpoint counts in the loss.
-        clip: how far a token's probability may move, as a ratio, before it no longer counts.
-        rollout_size: prompts whose completions are written with the same weights.
-        batch_size: prompts in a step; a rollout makes `rollout_size / batch_size` steps.
-        micro_batch_size: completions at once in a process.
-        epochs: how often each pair is tried. What is left over of the last rollout is not.
-        max_prompt_tokens: pairs whose prompt has more are left out and counted, not cut.
-        max_completion_tokens: what a completion may have; a verdict that comes later does not count.
-        collapse_margin: see `collapse`.
-        lora_rank: train adapters of this rank on all linear layers, rather than all weights.
-        gradient_checkpointing: compute activations again rather than keep them.
-        every: rollouts between checkpoints, from which a killed run goes on, and between judgments.
-        trl: more fields of TRL's GRPOConfig, as those for vLLM; none that this plan sets.
-        seed: all randomness follows from it.
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     model: str
+    """The folder of a checkpoint, or its name on the Hugging Face hub."""
     pool: Path
+    """The file of labelled pairs to learn from. Sides are shown as they are, so they should take turns."""
     held_out: Path | None = None
+    """A file of labelled pairs, on which the best checkpoint is chosen."""
     canary: Path | None = None
+    """A file of labelled pairs that stops a run that collapses, see `collapse`; None is `held_out`."""
     prompt: str = "auto"
+    """The prompt's name; "auto" is the one the checkpoint was trained with, or `cor`."""
     reward: dict[Part, float] = {}  # noqa: RUF012  # pydantic copies it
+    """What is added to the verdict's +1 or -1: a weight for each part of the trace that `trace_reward` looks at.
+    With a weight of 0 it is measured alone."""
     rule: Rule = "strict"
+    """How the verdict is read, see `verdict_reward`."""
     group: int = Field(default=7, ge=2)
+    """Completions of each prompt, which are compared with each other."""
     temperature: float = Field(default=1, gt=0)
+    """Of these completions."""
     learning_rate: float | None = Field(default=None, gt=0)
+    """None is RM-R1's for the model's size, see `learning_rate`."""
     kl: float = Field(default=1e-3, ge=0)
+    """What the divergence from the first checkpoint counts in the loss."""
     clip: float = Field(default=0.2, gt=0)
+    """How far a token's probability may move, as a ratio, before it no longer counts."""
     rollout_size: int = Field(default=1024, ge=1)
+    """Prompts whose completions are written with the same weights."""
     batch_size: int = Field(default=128, ge=1)
+    """Prompts in a step; a rollout makes `rollout_size / batch_size` steps."""
     micro_batch_size: int = Field(default=1, ge=1)
+    """Completions at once in a process."""
     epochs: float = Field(default=1, gt=0)
+    """How often each pair is tried. What is left over of the last rollout is not."""
     max_prompt_tokens: int = Field(default=4096, ge=1)
+    """Pairs whose prompt has more are left out and counted, not cut."""
     max_completion_tokens: int = Field(default=8192, ge=1)
+    """What a completion may have; a verdict that comes later does not count."""
     collapse_margin: float = Field(default=0.1, gt=0, le=1)
+    """See `collapse`."""
     lora_rank: int | None = Field(default=None, ge=1)
+    """Train adapters of this rank on all linear layers, rather than all weights."""
     gradient_checkpointing: bool = True
+    """Compute activations again rather than keep them."""
     every: int = Field(default=5, ge=1)
+    """Rollouts between checkpoints, from which a killed run goes on, and between judgments."""
     trl: dict[str, Any] = {}  # noqa: RUF012  # pydantic copies it
+    """More fields of TRL's GRPOConfig, as those for vLLM; none that this plan sets."""
     seed: int = 0
+    """All randomness follows from it."""
 
     @model_validator(mode="after")
     def _fits(self) -> "GrpoPlan":

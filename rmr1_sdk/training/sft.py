@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from rmr1_sdk import prompts
 from rmr1_sdk.backends.base import opens_thought
@@ -32,39 +32,41 @@ __all__ = ["Example", "SftPlan", "SftResult", "example", "learning_rate", "make_
 
 
 class SftPlan(Value):
-    """How a model learns from traces. The defaults are those of RM-R1 (arXiv 2505.02387, appendix G, and its scripts).
+    """How a model learns from traces.
 
-    Args:
-        model: the folder of a checkpoint, or its name on the Hugging Face hub.
-        traces: the file of traces; all of them are to one prompt.
-        held_out: a file of labelled pairs, which the model judges in both orders as it learns.
-        learning_rate: None is RM-R1's for the model's size, see `learning_rate`.
-        epochs: how often each trace is read.
-        batch_size: sequences in a step, over all processes; with `packing`, each holds as many traces as fit in.
-        micro_batch_size: of these, how many at once in a process.
-        max_length: tokens of a sequence; traces that are longer are left out and counted, not cut.
-        packing: put several traces into a sequence, which do not see each other.
-        gradient_checkpointing: compute activations again rather than keep them.
-        verdict_weight: how much a token of the verdict counts in the loss, of every other one being 1.
-        lora_rank: train adapters of this rank on all linear layers, rather than all weights.
-        every: steps between checkpoints, from which a killed run goes on, and between judgments of `held_out`.
-        seed: all randomness follows from it.
+    The defaults are those of RM-R1 (arXiv 2505.02387, appendix G, and its scripts).
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     model: str
+    """The folder of a checkpoint, or its name on the Hugging Face hub."""
     traces: Path
+    """The file of traces; all of them are to one prompt."""
     held_out: Path | None = None
+    """A file of labelled pairs, which the model judges in both orders as it learns."""
     learning_rate: float | None = Field(default=None, gt=0)
+    """None is RM-R1's for the model's size, see `learning_rate`."""
     epochs: float = Field(default=1, gt=0)
+    """How often each trace is read."""
     batch_size: int = Field(default=128, ge=1)
+    """Sequences in a step, over all processes; with `packing`, each holds as many traces as fit in."""
     micro_batch_size: int = Field(default=1, ge=1)
+    """Of these, how many at once in a process."""
     max_length: int = Field(default=12288, ge=1)
+    """Tokens of a sequence; traces that are longer are left out and counted, not cut."""
     packing: bool = True
+    """Put several traces into a sequence, which do not see each other."""
     gradient_checkpointing: bool = True
+    """Compute activations again rather than keep them."""
     verdict_weight: float = Field(default=1, ge=1)
+    """How much a token of the verdict counts in the loss, of every other one being 1."""
     lora_rank: int | None = Field(default=None, ge=1)
+    """Train adapters of this rank on all linear layers, rather than all weights."""
     every: int = Field(default=50, ge=1)
+    """Steps between checkpoints, from which a killed run goes on, and between judgments of `held_out`."""
     seed: int = 0
+    """All randomness follows from it."""
 
     def micro_batches(self, processes: int) -> int:
         """Of each process, in a step. Raises ConfigError where that does not come out even."""
