@@ -1,14 +1,14 @@
 """The options of a judge, each defined once: for Python, for the command line and for configuration files."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self, TypedDict, cast, get_args
+from typing import Annotated, Any, Literal, Self, TypedDict, cast, get_args
 
 from pydantic import ConfigDict, Field, InstanceOf, ValidationError, field_validator, model_validator
 
 from rmr1_sdk import prompts
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import Prompt
-from rmr1_sdk.types import Sampling, Value
+from rmr1_sdk.types import AsOption, Sampling, Value
 
 __all__ = ["JudgeArgs", "JudgeOptions", "OnFailure", "Orders"]
 
@@ -40,31 +40,31 @@ class JudgeOptions(Value):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     prompt: str | InstanceOf[Prompt] = "auto"
-    """auto, published, or a name from `rmr1 prompts ls`."""
+    """A name from `rmr1 prompts ls`, "published", or "auto", which picks by the model; in Python also a Prompt."""
     orders: Orders = "both"
-    """both, given or random: the order or orders in which a pair is shown."""
+    """Show each pair in both orders, as given, or in one that is drawn from the seed and the pair's text."""
     votes: int = 1
-    """Readings per order; with max_votes, those that are always taken."""
-    max_votes: int | None = None
-    """Readings per order at most; stop when it is settled."""
+    """Samples per order; with max_votes, those that are always taken."""
+    max_votes: Annotated[int | None, AsOption(unset="as many as votes")] = None
+    """Samples per order at most: take one more in each order while it may still change the outcome."""
     risk: float = 0.05
-    """How probably stopping early changes the outcome; see `voting.change_probability`."""
+    """Accepted probability that stopping early changes the outcome; see `voting.change_probability`."""
     sampling: Sampling = Field(default_factory=Sampling)
-    """Fields given here replace the prompt's defaults."""
-    max_concurrency: int | None = None
-    """Requests in flight; None is what suits the engine."""
-    max_tokens_total: int | None = None
-    """Stop when so many tokens are spent. What comes from the store costs nothing."""
-    timeout_s: float | None = None
-    """Seconds per comparison, counted from when its work starts."""
+    """Fields given here replace the prompt's defaults. Temperature 0 with several votes is refused."""
+    max_concurrency: Annotated[int | None, AsOption(unset="the backend's")] = None
+    """Requests in flight."""
+    max_tokens_total: Annotated[int | None, AsOption(unset="no limit")] = None
+    """Budget of tokens, read and written: once it is spent, no request is started. Stored completions are free."""
+    timeout_s: Annotated[float | None, AsOption("--timeout", unset="no limit")] = None
+    """Seconds per comparison, counted from the start of its work."""
     force_verdict: bool = True
-    """Make the model name a side when it did not come to a verdict by itself."""
+    """Make the model name a side where it did not by itself."""
     ask_again: bool = True
     """Ask once more, with another seed, where there is still no verdict."""
     on_failure: OnFailure = "value"
-    """What to do when nothing was readable: return the judgment, or raise JudgmentFailed."""
+    """Without a readable verdict, return a judgment without a winner, or raise JudgmentFailed."""
     seed: int = 0
-    """All randomness follows from it."""
+    """Seed of all randomness."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:

@@ -1,6 +1,7 @@
 """The nouns: frozen values, built by keyword, that go to JSON and come back equal."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -37,6 +38,19 @@ class Value(BaseModel):
     """What every value here shares: immutable, no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AsOption:
+    """Metadata of a field: its form as a command option, where the field alone does not give it.
+
+    Args:
+        flag: the option's name, in place of the one made from the field's name.
+        unset: the meaning of None in a few words, shown as the option's default.
+    """
+
+    flag: str | None = None
+    unset: str | None = None
 
 
 def _whole(text: str) -> str:
@@ -232,9 +246,9 @@ class Sampling(Value):
     Fields a caller leaves out of a judge's `sampling` take the prompt family's defaults.
     """
 
-    max_tokens: int = Field(default=4096, ge=1)
-    temperature: float | None = Field(default=0.0, ge=0)
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int = Field(default=4096, ge=1, description="Tokens that a completion may have.")
+    temperature: float | None = Field(default=0.0, ge=0, description="Sampling temperature; 0 is greedy.")
+    top_p: float | None = Field(default=None, gt=0, le=1, description="Sample from the likeliest tokens of this mass.")
     seed: int | None = None
     stop: tuple[str, ...] = ()
 

@@ -231,7 +231,7 @@ def test_what_cannot_be_read_is_counted_and_fails_the_run(run: Run, tmp_path: Pa
         (["ifbench", "--data", "d", "--partial", "--profile", "x", "--model", "m"], 2, "profile is one of official, r"),
         (["ifbench", "--data", "d", "--partial", "--from", "none.jsonl"], 2, "none.jsonl: no such file"),
         (["ifbench", "--data", "d", "--partial", "--from", "d"], 1, "row 1: none of judgments, answers"),
-        (["ifbench", "--data", "d", "--partial", "--orders", "all", "--model", FAKE], 2, "orders is one"),
+        (["ifbench", "--data", "d", "--partial", "--orders", "all", "--model", FAKE], 2, "'all' is not one of"),
         (["ifbench", "--data", "d", "--partial", "--out", "/proc/x", "--model", FAKE], 2, "--out /proc/x"),
         (["ifbench", "--data", "d", "--model", FAKE, "--report", "r.pdf"], 2, "r.pdf: a report's name ends in"),
         (["ifbench", "--data", "d", "--model", FAKE, "--report", "r.html"], 2, "give --model and --out; `rmr1 report`"),

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from rmr1_sdk.benchmarks.audit import SECTIONS, Audit
 from rmr1_sdk.benchmarks.audit import audit as audit_judge
 from rmr1_sdk.cli import runs
-from rmr1_sdk.cli.options import Flags, asks
+from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.files import file_digest
 from rmr1_sdk.pairs import read_pairs
@@ -19,21 +18,29 @@ from rmr1_sdk.types import Pair
 
 __all__ = ["audit"]
 
+SET_BY_AUDIT = ("orders", "votes", "max_votes", "risk")
+"""Options of a judge that the sections of an audit choose by themselves."""
 
-@partial(asks, leave_out=("orders", "votes", "max_votes", "risk"))
+
+@takes(flags=judge_flags(leave_out=SET_BY_AUDIT))
 def audit(
-    data: Annotated[Path | None, typer.Option(help="A JSONL file of labelled pairs [default: 24 of our own].")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A JSONL file of labelled pairs.", show_default="24 of our own")
+    ] = None,
     field: runs.Field = [],  # noqa: B006  # typer copies it
-    only: Annotated[str, typer.Option(help=f"Some of {','.join(SECTIONS)} [default: all].")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Draw so many of the pairs.")] = None,
+    only: Annotated[str, typer.Option(help=f"Some of {','.join(SECTIONS)}.", show_default="all")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Draw so many of the pairs.", show_default="all")] = None,
     tries: Annotated[int, typer.Option(help="Orders of pairs that each attack is tried on.")] = 8,
     seeds: Annotated[int, typer.Option(help="Readings an order for self-consistency.")] = 4,
-    out: Annotated[Path | None, typer.Option(help="A folder for audit.json, audit.md and card.md.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for audit.json, audit.md and card.md.", show_default="none")
+    ] = None,
     skip_bad: runs.SkipBad = False,
     *,
-    flags: Flags,
+    flags: JudgeFlags,
 ) -> None:
     """Audit a judge: position, length, empty answers, injections, quotes, rubrics, consistency."""
+    flags.check_model()
     pairs, bad, digest = _pairs(data, field, skip_bad)
     if out:
         _make(out)

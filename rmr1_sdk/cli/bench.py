@@ -13,8 +13,9 @@ import typer
 from rmr1_sdk import benchmarks
 from rmr1_sdk.backends import connect
 from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Protocol, Scores, departures, judge_options
-from rmr1_sdk.cli import cluster, runs
-from rmr1_sdk.cli.options import Flags, asks
+from rmr1_sdk.cli import runs
+from rmr1_sdk.cli.cluster import CLUSTER, Cluster
+from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.cli.report import check_form, write_report
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
 from rmr1_sdk.judge import Judge
@@ -26,37 +27,42 @@ from rmr1_sdk.types import Judgment
 __all__ = ["bench"]
 
 
-@functools.partial(asks, leave_out=("model_required",))
+@takes(flags=judge_flags(protocol="the profile's"), cluster=CLUSTER)
 def bench(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(benchmarks.BENCHMARKS)}.")],
     results: Annotated[
-        list[Path], typer.Option("--from", help="A run's folder, or a file of results, to score; repeat it.")
+        list[Path],
+        typer.Option("--from", help="A run's folder, or a file of results, to score; repeat it.", show_default="none"),
     ] = [],  # noqa: B006  # typer copies it
-    data: Annotated[Path | None, typer.Option(help="The published file or folder [default: the hub].")] = None,
-    profile: Annotated[str | None, typer.Option(help="official or rmr1_compat.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Draw so many pairs, of each subset its share.")] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="The data is a part of the benchmark.")] = False,
-    out: Annotated[Path | None, typer.Option(help="A folder for judgments, scores and run.json.")] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="A report of the run in --out: its name ends in .html, .md or .json.")
+    data: Annotated[
+        Path | None, typer.Option(help="The published file or folder.", show_default="from the hub")
     ] = None,
-    ray: cluster.Ray = None,
-    replicas: cluster.Replicas = 1,
-    cpus: cluster.Cpus = 1,
-    gpus: cluster.Gpus = 0,
-    block_size: cluster.BlockSize = 256,
+    profile: Annotated[str | None, typer.Option(help="official or rmr1_compat.", show_default="official")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Draw so many pairs, of each subset its share.", show_default="all")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="The data is a part of the benchmark.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for judgments, scores and run.json.", show_default="none")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="A report of the run in --out: its name ends in .html, .md or .json.", show_default="none"),
+    ] = None,
     *,
-    flags: Flags,
+    flags: JudgeFlags,
+    cluster: Cluster | None,
 ) -> None:
     """Score a judge on a benchmark (--model), or results that are there already (--from)."""
     model = flags.model
     if model or not results:
-        runs.check_model(model, offline=flags.offline)
+        flags.check_model()
     if report:
         _check_report(report, model, out)
     place = out and out / RUN_JUDGMENTS
-    cluster.check_ray(ray, out, flags)
-    _check_place(place, model, ray)
+    if cluster:
+        cluster.check(out, flags)
+    _check_place(place, model, ray=cluster is not None)
     benchmark, chosen, about = _load(name, results, data, profile, partial=partial)
     found = [benchmarks.read_results(benchmark, path) for path in results]
     if limit is not None:
@@ -64,9 +70,7 @@ def bench(
         about["limit"] = limit
     judged = [_Judged(_of(benchmark, one), _record(path)) for one, path in zip(found, results, strict=True)]
     if model:
-        store = None if ray else flags.store(place)
-        machines = cluster.Cluster(ray, replicas, cpus, gpus, block_size, flags.offline) if ray else None
-        judged.insert(0, _run(flags, store, benchmark, chosen, place, about, machines))
+        judged.insert(0, _run(flags, benchmark, chosen, place, about, cluster))
     if report and out:
         write_report([out, *results], report)
     scores = [_score(benchmark, one, chosen) for one in judged]
@@ -82,11 +86,11 @@ def _check_report(report: Path, model: str, out: Path | None) -> None:
         )
 
 
-def _check_place(place: Path | None, model: str, ray: str | None) -> None:
+def _check_place(place: Path | None, model: str, *, ray: bool) -> None:
     """Refuse --ray without a run, and a folder that was begun the other way."""
     if ray and not model:
         raise ConfigError("--ray is for a run: give --model")
-    if model and place and place.exists() and place.is_dir() != (ray is not None):
+    if model and place and place.exists() and place.is_dir() != ray:
         begun = "without" if ray else "with"
         raise ConfigError(f"--out {place.parent}: begun {begun} --ray; go on as it was begun, or name a new folder")
 
@@ -145,22 +149,21 @@ def _open(model: str, store: Path | None, protocol: Protocol, given: JudgeArgs) 
 
 
 def _run(
-    flags: Flags,
-    store: Path | None,
+    flags: JudgeFlags,
     benchmark: Benchmark,
     profile: Profile,
     place: Path | None,
     about: dict[str, Any],
-    machines: cluster.Cluster | None,
+    cluster: Cluster | None,
 ) -> _Judged:
     """Judge the pairs, here or on these machines; keep what was said, and how it was asked."""
     protocol = benchmark.protocol(profile)
     pairs = list(benchmark.pairs())
     asked = about | {"protocol": str(protocol), "notes": benchmark.notes, "pairs": len(pairs)}
-    make = functools.partial(_open, flags.model, store, protocol, flags.options)
-    if machines and place:
-        shards = machines.shards(place)
-        record = machines.judge(make, asked, benchmark.data_sha256, pairs, shards)
+    make = functools.partial(_open, flags.model, None if cluster else flags.store(place), protocol, flags.options)
+    if cluster and place:
+        shards = cluster.shards(place)
+        record = cluster.judge(make, asked, benchmark.data_sha256, pairs, shards, offline=flags.offline)
         judgments = [judgment for _, judgment in shards.judged(pairs)]
     else:
         output: runs.Output[Judgment] = runs.Output(place, None)

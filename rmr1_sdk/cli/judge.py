@@ -14,8 +14,9 @@ import typer
 
 from rmr1_sdk import progress
 from rmr1_sdk.bulk import Pairs
-from rmr1_sdk.cli import cluster, runs
-from rmr1_sdk.cli.options import Flags, asks
+from rmr1_sdk.cli import runs
+from rmr1_sdk.cli.cluster import CLUSTER, Cluster
+from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.files import file_digest
 from rmr1_sdk.judge import Judge
@@ -108,41 +109,45 @@ def _share(successes: int, trials: int) -> str:
     return f"{wilson(successes, trials)} of {trials}" if trials else ""
 
 
-@asks
+@takes(flags=judge_flags(), cluster=CLUSTER)
 def judge(
     file: Annotated[Path | None, typer.Argument(help="A file of pairs: JSONL, CSV or Parquet.")] = None,
-    question: Annotated[str | None, typer.Option(help="For one pair: the question, or @FILE.")] = None,
-    a: Annotated[str | None, typer.Option(help="For one pair: one answer, or @FILE.")] = None,
-    b: Annotated[str | None, typer.Option(help="For one pair: the other answer, or @FILE.")] = None,
+    question: Annotated[
+        str | None, typer.Option(help="For one pair: the question, or @FILE.", show_default="none")
+    ] = None,
+    a: Annotated[str | None, typer.Option(help="For one pair: one answer, or @FILE.", show_default="none")] = None,
+    b: Annotated[
+        str | None, typer.Option(help="For one pair: the other answer, or @FILE.", show_default="none")
+    ] = None,
     field: runs.Field = [],  # noqa: B006  # typer copies it
-    out: Annotated[Path | None, typer.Option(help="Where judgments go: JSONL, CSV or Parquet by its suffix.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first pairs.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A file for the judgments: JSONL, CSV or Parquet by its suffix.", show_default="print them"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first pairs.", show_default="all")] = None,
     skip_bad: runs.SkipBad = False,
-    ray: cluster.Ray = None,
-    replicas: cluster.Replicas = 1,
-    cpus: cluster.Cpus = 1,
-    gpus: cluster.Gpus = 0,
-    block_size: cluster.BlockSize = 256,
     explain: Annotated[bool, typer.Option("--explain", help="Print each judgment with its reasons.")] = False,
     *,
-    flags: Flags,
+    flags: JudgeFlags,
+    cluster: Cluster | None,
 ) -> None:
     """Judge one pair (--question, --a, --b) or a file of pairs."""
-    if ray and file is None:
+    flags.check_model()
+    if cluster and file is None:
         raise ConfigError("--ray is for a file of pairs; one pair needs no cluster")
-    cluster.check_ray(ray, out, flags, {"--explain": explain})
-    runs.check_out(out, file, folder=ray is not None)
+    if cluster:
+        cluster.check(out, flags, {"--explain": explain})
+    runs.check_out(out, file, folder=cluster is not None)
     pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad, limit)
-    make = partial(Judge, flags.model, store=None if ray else flags.store(out), **flags.options)
+    make = partial(Judge, flags.model, store=None if cluster else flags.store(out), **flags.options)
     asked: dict[str, Any] = {}
     if file:
         asked = {"data": str(file.resolve()), "fields": runs.mapping(field, Pair)}
     started = time.monotonic()
-    if ray and out:
-        machines = cluster.Cluster(ray, replicas, cpus, gpus, block_size, flags.offline)
-        shards = machines.shards(out)
+    if cluster and out:
+        shards = cluster.shards(out)
         summary.new = len(pairs) - shards.found(len(pairs))
-        run = machines.judge(make, asked | {"limit": limit}, data, pairs, shards)
+        run = cluster.judge(make, asked | {"limit": limit}, data, pairs, shards, offline=flags.offline)
         for pair, judgment in shards.judged(pairs):
             summary.add(pair, judgment)
     else:

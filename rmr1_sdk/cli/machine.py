@@ -54,7 +54,11 @@ def models() -> None:
 
 def doctor(
     conformance: Annotated[
-        list[str], typer.Option(help="Run the conformance checks on this engine, as in llama_cpp:model.gguf.")
+        list[str],
+        typer.Option(
+            help="Run the conformance checks on this backend, as in llama_cpp:model.gguf; repeat it.",
+            show_default="none",
+        ),
     ] = [],  # noqa: B006  # typer copies it
 ) -> None:
     """Which engines are installed, which would run here, and the command that installs each."""

@@ -1,134 +1,206 @@
-"""Options of commands that come from the fields of a value: each is described where it is defined, and only there."""
+"""Command options derived from the fields of values: each is described where it is defined, and only there."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import typer
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.options import JudgeArgs, JudgeOptions
-from rmr1_sdk.types import Sampling, Value
+from rmr1_sdk.types import AsOption, Sampling, Value
 
-__all__ = ["Flags", "asks", "takes"]
+__all__ = ["JudgeFlags", "OptionGroup", "build", "judge_flags", "options_of", "sampling_options", "takes"]
 
 Command = Callable[..., None]
+Given = Mapping[str, Any]
+V = TypeVar("V", bound=Value)
+
+SAMPLING_OPTIONS = ("max_tokens", "temperature", "top_p")
+_NO_OPTION = ("sampling", "on_failure")  # sampling is given field by field; a command reports what failed
 
 
-def takes(kind: type[Value], *, leave_out: Iterable[str] = ()) -> Callable[[Command], Command]:
-    """Give a command an option for each field; it gets those that were given as its argument `given`, by name."""
-    left = set(leave_out)
-    options = [_option(name, field) for name, field in kind.model_fields.items() if name not in left]
-    return lambda command: _with(command, "given", options, lambda values: values)
+@dataclass(frozen=True)
+class OptionGroup:
+    """Options that a command receives as one argument, which `make` builds from those that were given."""
+
+    options: Sequence[inspect.Parameter]
+    make: Callable[[Given], object] = dict
 
 
-class Flags:
+def takes(**groups: OptionGroup) -> Callable[[Command], Command]:
+    """Give a command the options of each group, in place of the argument of the group's name."""
+
+    def wrap(command: Command) -> Command:
+        own = [each for name, each in inspect.signature(command).parameters.items() if name not in groups]
+        derived = [option for group in groups.values() for option in group.options]
+
+        @wraps(command)
+        def call(context: typer.Context, **values: Any) -> None:
+            given = {option.name: values.pop(option.name) for option in derived}
+            given = {name: value for name, value in given.items() if _was_given(context, name)}
+            made = {
+                name: group.make({o.name: given[o.name] for o in group.options if o.name in given})
+                for name, group in groups.items()
+            }
+            command(**values, **made)
+
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [context, *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *derived))]
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {each.name: each.annotation for each in parameters}
+        return call
+
+    return wrap
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def options_of(
+    kind: type[Value], *, only: Iterable[str] | None = None, leave_out: Iterable[str] = (), panel: str | None = None
+) -> list[inspect.Parameter]:
+    """An option for each field of a value, with the field's default and description."""
+    names = [name for name in (kind.model_fields if only is None else only) if name not in set(leave_out)]
+    return [_option(name, kind.model_fields[name], panel=panel) for name in names]
+
+
+def sampling_options(unset: str, *, panel: str | None = None) -> list[inspect.Parameter]:
+    """The options of Sampling; `unset` says whose values hold for those that are not given."""
+    return [_option(name, Sampling.model_fields[name], unset=unset, panel=panel) for name in SAMPLING_OPTIONS]
+
+
+def build(kind: type[V], given: Given) -> V:
+    """Build a value from options. Raises ConfigError, which names each wrong option."""
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_fault(kind, each["loc"], each["msg"]) for each in error.errors())) from error
+
+
+def _fault(kind: type[Value], at: Sequence[int | str], message: str) -> str:
+    """The message, with its option; a message about several options together names them itself."""
+    return f"{_flag(kind, str(at[0]))}: {message}" if at else message.removeprefix("Value error, ")
+
+
+def _flag(kind: type[Value], name: str) -> str:
+    return _form(kind.model_fields[name]).flag or "--" + name.replace("_", "-")
+
+
+# --- the options of a judge ---------------------------------------------------------------------------
+
+
+class JudgeFlags:
     """The judge that the command line describes."""
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
+    def __init__(self, given: Given) -> None:
         named = dict(given)
         self.model: str = named.pop("model", "")
         self.offline: bool = named.pop("offline", False)
         self._store: Path | None = named.pop("store", None)
         self._no_store: bool = named.pop("no_store", False)
-        sampling = {name: named.pop(name) for name in _SAMPLED if name in named}
+        sampling = {name: named.pop(name) for name in SAMPLING_OPTIONS if name in named}
         self.options: JudgeArgs = {**named, "sampling": sampling}  # type: ignore[typeddict-item]
+
+    def check_model(self) -> None:
+        """Refuse a missing --model; --offline holds for all that follows."""
+        runs.check_model(self.model, offline=self.offline)
 
     def store(self, out: Path | None) -> Path | None:
         """The store that was named, else one beside OUT; None where nothing is kept."""
         return None if self._no_store else self._store or (out and Path(f"{out}.store.db"))
 
     def judge(self, out: Path | None) -> Judge:
-        """The judge."""
+        """Build the judge."""
         return Judge(self.model, store=self.store(out), **self.options)
 
-    def refuse(self, *flags: str, why: str) -> None:
-        """Raise ConfigError for a flag that has no meaning here."""
+    def refuse_with_ray(self) -> None:
+        """Raise ConfigError for an option that judges on several machines cannot share."""
         given = {"--store": self._store, "--max-tokens-total": self.options.get("max_tokens_total")}
-        if said := [flag for flag in flags if given.get(flag)]:
-            raise ConfigError(f"{said[0]} {why}")
+        if named := [flag for flag, value in given.items() if value]:
+            raise ConfigError(f"{named[0]} does not go with --ray")
 
 
-_SAMPLED = ("max_tokens", "temperature")
-_NOT_HERE = ("sampling", "force_verdict", "ask_again", "on_failure")
+def judge_flags(*, leave_out: Iterable[str] = (), protocol: str = "", model_is_argument: bool = False) -> OptionGroup:
+    """The options of a judge, as JudgeFlags.
 
-
-def asks(command: Command, *, leave_out: Iterable[str] = ()) -> Command:
-    """Give a command the options of a judge; it gets them as its argument `flags`."""
-    left = {*_NOT_HERE, *leave_out}
+    Args:
+        leave_out: fields of JudgeOptions that the command sets by itself.
+        protocol: whose prompt, orders and sampling hold where none are given; "" is the judge's own defaults.
+        model_is_argument: the model is an argument rather than --model.
+    """
+    left = {*_NO_OPTION, *leave_out}
+    by_protocol = ("prompt", "orders") if protocol else ()
+    named: dict[str, str] = dict.fromkeys(by_protocol, protocol)
+    fields = {name: field for name, field in JudgeOptions.model_fields.items() if name not in left}
+    model = 'The backend and the model, as in "llama_cpp:model.gguf".'
     options = [
-        _named("model", str, 'The engine and model, as in "llama_cpp:model.gguf".'),
-        *(_option(name, field) for name, field in JudgeOptions.model_fields.items() if name not in left),
-        *(_option(name, Sampling.model_fields[name]) for name in _SAMPLED),
-        _named("store", Path, "Keeps completions [default: OUT.store.db]."),
-        _flag("no_store", "--no-store", "Keep nothing; no resume."),
-        _flag("offline", "--offline", "Never use the network."),
+        _argument("model", model) if model_is_argument else _parameter("model", str, model, ""),
+        *(_option(name, field, unset=named.get(name), panel="Judge") for name, field in fields.items()),
+        *sampling_options(protocol or "the prompt's", panel="Judge"),
+        _parameter("store", Path, "Keep completions in this file.", None, unset="OUT.store.db", panel="Store"),
+        _parameter("no_store", bool, "Keep nothing; no resume.", False, flag="--no-store", panel="Store"),
+        _parameter("offline", bool, "Never use the network.", False, flag="--offline"),
     ]
-
-    def flags(values: Mapping[str, Any]) -> Flags:
-        made = Flags(values)
-        if "model" in values or "model_required" not in left:
-            runs.check_model(made.model, offline=made.offline)
-        return made
-
-    return _with(command, "flags", [option for option in options if option.name not in left], flags)
+    return OptionGroup([option for option in options if option.name not in left], JudgeFlags)
 
 
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that were given."""
-    return {name: value for name, value in values.items() if value is not None}
+# --- one option ---------------------------------------------------------------------------------------
 
 
-def _with(
-    command: Command, name: str, options: list[inspect.Parameter], make: Callable[[Mapping[str, Any]], object]
-) -> Command:
-    own = [each for each in inspect.signature(command, eval_str=True).parameters.values() if each.name != name]
-    names = [option.name for option in options]
-
-    @wraps(command)
-    def call(**values: Any) -> None:
-        derived = _given({each: values.pop(each, None) for each in names})
-        command(**values, **{name: make(derived)})
-
-    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *options)]
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {each.name: each.annotation for each in parameters}
-    return call
-
-
-def _option(name: str, field: FieldInfo) -> inspect.Parameter:
-    default = None if field.is_required() or field.default_factory or field.default is None else field.default
-    if isinstance(default, bool):
-        default = "on" if default else "off"
-    help_ = field.description or ""
-    text = help_ if default is None else f"{help_.rstrip('.')} [default: {default}]."
-    return _named(name, _plain(field.annotation), text, required=field.is_required())
-
-
-def _named(name: str, kind: Any, text: str, *, required: bool = False) -> inspect.Parameter:
-    # None is "not given": the value's own default holds then
-    return inspect.Parameter(
+def _option(name: str, field: FieldInfo, *, unset: str | None = None, panel: str | None = None) -> inspect.Parameter:
+    form = _form(field)
+    default = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
+    return _parameter(
         name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if required else None,
-        annotation=Annotated[kind if required else kind | None, typer.Option(help=text, show_default=False)],
+        _plain(field.annotation),
+        field.description or "",
+        None if unset else default,
+        flag=form.flag,
+        unset=unset or form.unset,
+        panel=panel,
     )
 
 
-def _flag(name: str, flag: str, text: str) -> inspect.Parameter:
+def _form(field: FieldInfo) -> AsOption:
+    return next((each for each in field.metadata if isinstance(each, AsOption)), AsOption())
+
+
+def _parameter(
+    name: str,
+    kind: Any,
+    text: str,
+    default: Any,
+    *,
+    flag: str | None = None,
+    unset: str | None = None,
+    panel: str | None = None,
+) -> inspect.Parameter:
+    option = typer.Option(*([flag] if flag else []), help=text, show_default=unset or True, rich_help_panel=panel)
+    annotation = kind | None if default is None else kind
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, typer.Option(flag, help=text)]
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
     )
+
+
+def _argument(name: str, text: str) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[str, typer.Argument(help=text)])
 
 
 def _plain(annotation: Any) -> Any:
-    """The type that typer is to read: of several alternatives the first, without None; a literal is text."""
+    """The type that typer is to read: the first of several alternatives, without None; a list for a tuple."""
     if get_origin(annotation) in (Union, UnionType):
         return _plain(next(each for each in get_args(annotation) if each is not NoneType))
-    return str if get_origin(annotation) is Literal else annotation
+    if get_origin(annotation) is tuple:
+        return list[get_args(annotation)[0]]  # type: ignore[misc]
+    return annotation

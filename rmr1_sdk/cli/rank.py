@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from rmr1_sdk.cli import runs
-from rmr1_sdk.cli.options import Flags, asks
+from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.files import file_digest
 from rmr1_sdk.judge import Judge
@@ -68,25 +68,33 @@ class Summary:
         return runs.as_lines(rows, self.skipped_lines)
 
 
-@asks
+@takes(flags=judge_flags())
 def rank(
     file: Annotated[Path | None, typer.Argument(help="A file of lists: JSONL or Parquet.")] = None,
-    question: Annotated[str | None, typer.Option(help="For one list: the question, or @FILE.")] = None,
-    answer: Annotated[list[str], typer.Option(help="For one list: an answer, or @FILE; repeat it.")] = [],  # noqa: B006  # typer copies it
+    question: Annotated[
+        str | None, typer.Option(help="For one list: the question, or @FILE.", show_default="none")
+    ] = None,
+    answer: Annotated[
+        list[str], typer.Option(help="For one list: an answer, or @FILE; repeat it.", show_default="none")
+    ] = [],  # noqa: B006  # typer copies it
     anchor: Annotated[
-        str | None, typer.Option(help="For one list: what to compare the answers with, or @FILE.")
+        str | None,
+        typer.Option(help="For one list: the answer to compare the others with, or @FILE.", show_default="none"),
     ] = None,
     method: Annotated[str, typer.Option(help="round_robin, knockout, swiss or anchor.")] = "round_robin",
-    budget: Annotated[int | None, typer.Option(help="Duels that swiss may ask for [default: 3 an answer].")] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="Duels that swiss may ask for.", show_default="3 an answer")
+    ] = None,
     aggregate: Annotated[str, typer.Option(help="bradley_terry or win_rate.")] = "bradley_terry",
     field: runs.Field = [],  # noqa: B006  # typer copies it
-    out: Annotated[Path | None, typer.Option(help="Where rankings go, as JSONL.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Rank only the first lists.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A JSONL file for the rankings.", show_default="print them")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Rank only the first lists.", show_default="all")] = None,
     skip_bad: runs.SkipBad = False,
     *,
-    flags: Flags,
+    flags: JudgeFlags,
 ) -> None:
     """Rank one list of answers (--question, --answer, --answer ...) or a file of lists."""
+    flags.check_model()
     if out and out.suffix.lower() in (".csv", ".parquet"):
         raise ConfigError(f"--out {out}: rankings are written as JSONL; name a .jsonl file")
     lists, summary, data = _lists(file, field, (question, answer, anchor), method, skip_bad)

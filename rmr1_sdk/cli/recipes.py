@@ -33,14 +33,14 @@ def _complete(incomplete: str) -> list[str]:
 
 
 Recipe = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped recipe.", autocompletion=_complete)]
-Seed = Annotated[int | None, typer.Option(help="In place of the recipe's.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of all randomness.", show_default="the recipe's")]
 
 
 def run(
     recipe: Recipe,
     out: Out,
     stage: Annotated[
-        list[str], typer.Option(help="Of the recipe's stages this one alone; may be given again [default: all].")
+        list[str], typer.Option(help="Run this stage of the recipe alone; repeat it for several.", show_default="all")
     ] = [],  # noqa: B006  # typer copies it
     seed: Seed = None,
     dry_run: Annotated[

@@ -28,7 +28,7 @@ def report(
         Path, typer.Option("--out", "-o", help="report.html has every judgment; report.md and report.json the figures.")
     ],
     data: Annotated[
-        Path | None, typer.Option(help="The pairs that were judged [default: where they were then].")
+        Path | None, typer.Option(help="The pairs that were judged.", show_default="where they were then")
     ] = None,
 ) -> None:
     """Make a report of one run, or of several over the same pairs side by side."""

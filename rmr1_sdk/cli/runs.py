@@ -25,19 +25,15 @@ __all__ = [
     "check_out",
     "mapping",
     "record",
-    "sampling",
     "show_summary",
     "text",
     "write_record",
 ]
 
-Field = Annotated[list[str], typer.Option(help="Where FILE names a field differently: question=prompt.")]
-MaxTokens = Annotated[int | None, typer.Option(help="Tokens a reading may write.")]
-Temperature = Annotated[float | None, typer.Option(help="Sampling temperature.")]
-Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]
+Field = Annotated[
+    list[str], typer.Option(help="A field under another name in FILE: question=prompt; repeat it.", show_default="none")
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="List bad lines in the summary and go on.")]
-MaxTokensTotal = Annotated[int | None, typer.Option(help="Stop when so many tokens are spent.")]
-MaxConcurrency = Annotated[int | None, typer.Option(help="Requests in flight.")]
 
 V = TypeVar("V", bound=Value)
 
@@ -60,12 +56,6 @@ def check_model(model: str, *, offline: bool) -> None:
         raise ConfigError('--model is missing: give an engine and a model, as in "llama_cpp:model.gguf"')
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-def sampling(max_tokens: int | None, temperature: float | None) -> dict[str, Any]:
-    """The fields that were given; the prompt's own hold for the rest."""
-    given = {"max_tokens": max_tokens, "temperature": temperature}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def check_out(out: Path | None, *inputs: Path | None, folder: bool = False) -> None:
@@ -176,7 +166,7 @@ def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, A
         "prompt": policy_prompt.name,
         "prompt_sha256": policy_prompt.digest,
         "neutralise": policy_prompt.neutralise,
-        **judge.options.model_dump(include={"orders", "votes", "max_votes", "risk", "seed"}),
+        **judge.options.model_dump(exclude={"prompt", "sampling"}),
         "sampling": judge.sampling.model_dump(),
         **asked,
         "data_sha256": data,

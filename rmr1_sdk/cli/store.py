@@ -32,8 +32,12 @@ def ls(path: StorePath) -> None:
 @app.command()
 def prune(
     path: StorePath,
-    identity: Annotated[str | None, typer.Option(help="Only completions of this engine, as `ls` names it.")] = None,
-    older_than_days: Annotated[float | None, typer.Option(help="Only completions older than this.")] = None,
+    identity: Annotated[
+        str | None, typer.Option(help="Only completions of this backend, as `ls` names it.", show_default="all")
+    ] = None,
+    older_than_days: Annotated[
+        float | None, typer.Option(help="Only completions older than this.", show_default="all")
+    ] = None,
 ) -> None:
     """Delete completions; at least one of the options says which."""
     if identity is None and older_than_days is None:

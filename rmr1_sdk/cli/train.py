@@ -6,14 +6,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from rmr1_sdk import prompts
 from rmr1_sdk.cli import runs
-from rmr1_sdk.cli.options import takes
+from rmr1_sdk.cli.options import OptionGroup, build, options_of, sampling_options, takes
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.progress import bar
 from rmr1_sdk.training import distill as stage
@@ -29,7 +28,6 @@ from rmr1_sdk.training.sft import SftPlan
 from rmr1_sdk.training.sft import sft as sft_stage
 from rmr1_sdk.training.sources import Source, read_pairs
 from rmr1_sdk.training.splits import check_parts, parse_parts
-from rmr1_sdk.types import Value
 
 __all__ = ["app", "quieten"]
 
@@ -40,6 +38,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 
 
 @app.command()
+@takes(given=OptionGroup(options_of(DataPlan, leave_out=("sources", "parts"))))
 def data(
     sources: Annotated[
         list[str],
@@ -51,35 +50,17 @@ def data(
     out: Out,
     part: Annotated[
         list[str],
-        typer.Option(help="A file to write: NAME=0.12, NAME=600 or NAME=rest [default: distill=0.12, rl=rest]."),
+        typer.Option(
+            help="A file to write: NAME=0.12, NAME=600 or NAME=rest; repeat it.", show_default="distill=0.12, rl=rest"
+        ),
     ] = [],  # noqa: B006  # typer copies it
-    sides: Annotated[str, typer.Option(help="alternate or seeded.")] = "alternate",
-    against: Annotated[
-        list[Path], typer.Option(help="A benchmark file; rows that share text with it are dropped.")
-    ] = [],  # noqa: B006
-    tokenizer: Annotated[
-        str | None, typer.Option(help="A model's name or folder; drops prompts that are too long for it.")
-    ] = None,
-    max_prompt_tokens: Annotated[int, typer.Option(min=1, help="What a prompt may have, with --tokenizer.")] = 4096,
-    prompt: Annotated[str, typer.Option(help="The prompt that is measured.")] = "cor",
-    seed: runs.Seed = 0,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="List bad rows in the card and go on.")] = False,
     dry_run: DryRun = False,
+    *,
+    given: Mapping[str, object],
 ) -> None:
     """Mix, clean and split preference data, and describe it in a card."""
-    if sides not in ("alternate", "seeded"):
-        raise ConfigError(f"--sides is alternate or seeded, not {sides!r}")
-    plan = DataPlan(
-        sources=tuple(map(Source.parse, sources)),
-        parts=parse_parts(part) if part else DataPlan.model_fields["parts"].default,
-        sides=cast(Literal["alternate", "seeded"], sides),
-        against=tuple(against),
-        tokenizer=tokenizer,
-        max_prompt_tokens=max_prompt_tokens,
-        prompt=prompt,
-        seed=seed,
-        skip_bad=skip_bad,
-    )
+    parts = {"parts": parse_parts(part)} if part else {}
+    plan = build(DataPlan, {"sources": tuple(map(Source.parse, sources)), **parts, **given})
     if dry_run:
         _show_first_rows(plan)
         return
@@ -89,60 +70,49 @@ def data(
 
 
 @app.command()
+@takes(
+    given=OptionGroup(options_of(teachers.DistillPlan, leave_out=("pairs", "sampling"))),
+    sampling=OptionGroup(sampling_options("the prompt's")),
+)
 def distill(
     pairs: Annotated[Path, typer.Argument(help="A JSONL file of pairs with a label.")],
     out: Out,
-    teacher: Annotated[
-        str, typer.Option(help='An engine and a model, as in "openai:MODEL"; "tiny"; or "replay:FILE".')
-    ],
-    second: Annotated[str | None, typer.Option(help="Who is told the answer where the first was wrong.")] = None,
-    prompt: Annotated[str, typer.Option(help="What both are asked with.")] = "cor",
-    max_tokens: runs.MaxTokens = None,
-    temperature: runs.Temperature = None,
-    seed: runs.Seed = 0,
-    max_tokens_total: runs.MaxTokensTotal = None,
-    max_concurrency: runs.MaxConcurrency = None,
     dry_run: DryRun = False,
+    *,
+    given: Mapping[str, object],
+    sampling: Mapping[str, object],
 ) -> None:
     """Let teachers write the traces that a judge learns from, and keep those without a fault."""
-    plan = _plan(
-        teachers.DistillPlan,
-        {
-            "pairs": pairs,
-            "teacher": teacher,
-            "second": second,
-            "prompt": prompt,
-            "sampling": runs.sampling(max_tokens, temperature),
-            "max_tokens_total": max_tokens_total,
-            "max_concurrency": max_concurrency,
-            "seed": seed,
-        },
-    )
-    needed = stage.estimate(pairs, prompt=prompt, sampling=plan.sampling)
+    plan = build(teachers.DistillPlan, {"pairs": pairs, "sampling": sampling, **given})
+    needed = stage.estimate(pairs, prompt=plan.prompt, sampling=plan.sampling)
     if dry_run:
         print(needed.model_dump_json(indent=2))
         return
-    print(_told(needed, with_second=second is not None), file=sys.stderr)
+    print(_told(needed, with_second=plan.second is not None), file=sys.stderr)
     with _bar(needed.pairs, "pairs", "asking") as advance:
         report = teachers.teach(plan, out, advance=advance)
     print(_as_lines(report) if sys.stdout.isatty() else report.model_dump_json())
 
 
 @app.command("tiny-model")
+@takes(given=OptionGroup(options_of(tiny.TinyModel, only=("seed",))))
 def tiny_model(
     traces: Annotated[Path, typer.Argument(help="A JSONL file of traces; its tokenizer is made of their texts.")],
     out: Annotated[Path, typer.Option(help="The checkpoint's folder.")],
     lessons: Annotated[int, typer.Option(min=0, help="Batches of worked problems that it reads first.")] = 0,
-    leave_out: Annotated[list[Path], typer.Option(help="Pairs whose problems are not among these.")] = [],  # noqa: B006
-    seed: runs.Seed = 0,
+    leave_out: Annotated[
+        list[Path], typer.Option(help="Pairs whose problems are not among these; repeat it.", show_default="none")
+    ] = [],  # noqa: B006
+    *,
+    given: Mapping[str, Any],
 ) -> None:
     """Make a model from nothing, small enough to learn to judge on a laptop."""
     read = Lessons(steps=lessons, leave_out=tuple(leave_out)) if lessons else None
-    tiny.make_from(traces, out, tiny.TinyModel(seed=seed, lessons=read))
+    tiny.make_from(traces, out, tiny.TinyModel(lessons=read, **given))
 
 
 @app.command()
-@takes(SftPlan, leave_out=("traces",))
+@takes(given=OptionGroup(options_of(SftPlan, leave_out=("traces",))))
 def sft(
     traces: Annotated[Path, typer.Argument(help="A JSONL file of traces, as distill leaves it.")],
     out: Out,
@@ -151,7 +121,7 @@ def sft(
 ) -> None:
     """Let a model learn to write the judgments in traces, and judge held-out pairs while it does."""
     quieten()
-    result = sft_stage(_plan(SftPlan, {**given, "traces": traces}), out)
+    result = sft_stage(build(SftPlan, {**given, "traces": traces}), out)
     rows = [
         ("traces", f"{result.traces:,} in {result.steps:,} steps, {result.too_long:,} too long"),
         ("loss", f"{result.loss:.4f}"),
@@ -162,15 +132,20 @@ def sft(
 
 
 @app.command()
-@takes(GrpoPlan, leave_out=("pool", "reward", "trl"))
+@takes(given=OptionGroup(options_of(GrpoPlan, leave_out=("pool", "reward", "trl"))))
 def grpo(
     pool: Annotated[Path, typer.Argument(help="A JSONL file of labelled pairs, as data leaves it.")],
     out: Out,
     reward: Annotated[
-        list[str], typer.Option(help="A part of the trace and its weight: quotes=0.2; cited, rubric, solution.")
+        list[str],
+        typer.Option(
+            help="A part of the trace and its weight: quotes=0.2; cited, rubric, solution.",
+            show_default="verdict alone",
+        ),
     ] = [],  # noqa: B006
     trl: Annotated[
-        list[str], typer.Option(help="A field of TRL's GRPOConfig: use_vllm=true, vllm_mode=colocate.")
+        list[str],
+        typer.Option(help="A field of TRL's GRPOConfig: use_vllm=true, vllm_mode=colocate.", show_default="none"),
     ] = [],  # noqa: B006
     *,
     given: Mapping[str, object],
@@ -178,7 +153,7 @@ def grpo(
     """Let a judge try, and learn from whether it was right; stop if it collapses, and keep the best."""
     named = {"pool": pool, "reward": _named("--reward", reward), "trl": _named("--trl", trl)}
     quieten()
-    result = grpo_stage(_plan(GrpoPlan, {**given, **named}), out)
+    result = grpo_stage(build(GrpoPlan, {**given, **named}), out)
     if result.stopped:
         print(f"stopped {result.stopped}", file=sys.stderr)
     rows = [
@@ -206,19 +181,16 @@ def _named(flag: str, given: Sequence[str]) -> dict[str, object]:
 
 
 @app.command()
+@takes(given=OptionGroup(options_of(ExportPlan, leave_out=("checkpoint",))))
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="What training left, as in sft/checkpoint.")],
     out: Out,
-    precision: Annotated[
-        list[str], typer.Option(help="Of a GGUF file beside the one in F16 [default: Q8_0 and Q4_K_M].")
-    ] = [],  # noqa: B006
-    held_out: Annotated[Path | None, typer.Option(help="Labelled pairs that all files judge in both orders.")] = None,
-    data_card: Annotated[Path | None, typer.Option(help="What the judge learned from, as card.md of data.")] = None,
+    *,
+    given: Mapping[str, object],
 ) -> None:
     """Merge adapters, write GGUF files, and measure whether they judge as the checkpoint does."""
     quieten()
-    given = {"checkpoint": checkpoint, "held_out": held_out, "data_card": data_card}
-    result = export_stage(_plan(ExportPlan, given | ({"precisions": tuple(precision)} if precision else {})), out)
+    result = export_stage(build(ExportPlan, {"checkpoint": checkpoint, **given}), out)
     rows = [("checkpoint", str(result.checkpoint or ""))]
     for file in result.files:
         measured = file.parity and f"; agrees {file.parity.agreement}, accuracy {file.parity.difference} points"
@@ -230,21 +202,6 @@ def quieten() -> None:
     """No bars of others where nobody watches. They look at this when they are first imported."""
     if not sys.stderr.isatty():
         os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
-
-
-P = TypeVar("P", bound=Value)
-
-
-def _plan(kind: type[P], given: Mapping[str, object]) -> P:
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors())) from error
-
-
-def _fault(at: Sequence[int | str], message: str) -> str:
-    """What is wrong, with its option; what is wrong with several together names them itself."""
-    return f"--{str(at[0]).replace('_', '-')}: {message}" if at else message.removeprefix("Value error, ")
 
 
 def _told(needed: stage.Estimate, *, with_second: bool) -> str:

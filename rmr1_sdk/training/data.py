@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from heapq import nsmallest
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Annotated, Any, Literal, NamedTuple, TextIO
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from rmr1_sdk import prompts
 from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
@@ -24,39 +24,36 @@ from rmr1_sdk.training.contamination import Benchmarks
 from rmr1_sdk.training.sources import Source, read_pairs
 from rmr1_sdk.training.splits import Member, Parts, check_parts, split
 from rmr1_sdk.training.steps import Step
-from rmr1_sdk.types import Message, Pair, Value
+from rmr1_sdk.types import AsOption, Message, Pair, Value
 
 __all__ = ["DataPlan", "prepare", "token_counter"]
 
 
 class DataPlan(Value):
-    """Which pairs to train on.
+    """The pairs to train on: sources, filters and parts."""
 
-    Args:
-        sources: where they come from, in this order.
-        parts: the files to write, each with its share (0.12), its number of rows (600), or "rest"; every source is
-            split alike, and rows with the same question stay together, and of the tiny domain those with the same
-            "problem". None may come out empty.
-        sides: which side the better answer gets, whatever it had: "alternate", by turns in each source and part; or
-            "seeded", by the seed and the text alone.
-        against: benchmark files; rows that share text with them are dropped.
-        tokenizer: a model's name or folder. Rows whose prompt has more than `max_prompt_tokens` are dropped, not cut;
-            without one nothing is.
-        max_prompt_tokens: what the prompt may have, as `prompt` asks and the tokenizer's chat template writes it.
-        prompt: the prompt's name.
-        seed: all randomness follows from it.
-        skip_bad: list rows that cannot be read in the card, instead of stopping at the first.
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     sources: tuple[Source, ...] = Field(min_length=1)
+    """Sources of pairs, in this order."""
     parts: Parts = {"distill": 0.12, "rl": "rest"}  # noqa: RUF012  # pydantic copies it
+    """The files to write, each with its share (0.12), its number of rows (600), or "rest". Every source is split
+    alike. Rows with the same question stay together; in the tiny domain, rows with the same "problem". None may come
+    out empty."""
     sides: Literal["alternate", "seeded"] = "alternate"
-    against: tuple[Path, ...] = ()
-    tokenizer: str | None = None
+    """Side of the better answer, whatever it was: by turns in each source and part, or by the seed and the text."""
+    against: Annotated[tuple[Path, ...], AsOption(unset="none")] = ()
+    """A benchmark file; rows that share text with it are dropped."""
+    tokenizer: Annotated[str | None, AsOption(unset="no limit of tokens")] = None
+    """A model's name or folder; drops rows whose prompt is too long for it."""
     max_prompt_tokens: int = Field(default=4096, ge=1)
+    """Tokens that a prompt may have, with a tokenizer; its chat template included."""
     prompt: str = "cor"
+    """Name of the prompt whose length is measured."""
     seed: int = 0
-    skip_bad: bool = False
+    """Seed of all randomness."""
+    skip_bad: Annotated[bool, AsOption("--skip-bad")] = False
+    """List bad rows in the card and go on."""
 
 
 def prepare(plan: DataPlan, out: Path, *, advance: Callable[[], None] = lambda: None) -> DataCard:

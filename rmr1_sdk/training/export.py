@@ -4,9 +4,9 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict
 
 from rmr1_sdk import prompts
 from rmr1_sdk.backends.base import recorded_prompt
@@ -17,25 +17,24 @@ from rmr1_sdk.training.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.model_card import Exported, ExportedFile, model_card
 from rmr1_sdk.training.parity import judged, parity
 from rmr1_sdk.training.steps import Step
-from rmr1_sdk.types import Value
+from rmr1_sdk.types import AsOption, Value
 
 __all__ = ["ExportPlan", "export", "merge"]
 
 
 class ExportPlan(Value):
-    """What becomes of a trained judge.
+    """The files to make of a trained judge."""
 
-    Args:
-        checkpoint: what training left: a folder with weights or adapters, a tokenizer and `rmr1.json`.
-        precisions: of the GGUF files beside the one in F16, as llama.cpp names them.
-        held_out: a file of labelled pairs, which the checkpoint and all files judge in both orders.
-        data_card: a file that says what the judge learned from; it goes into the checkpoint and the model card.
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     checkpoint: Path
-    precisions: tuple[str, ...] = Field(default=("Q8_0", "Q4_K_M"))
-    held_out: Path | None = None
-    data_card: Path | None = None
+    """A folder that training wrote: weights or adapters, a tokenizer and `rmr1.json`."""
+    precisions: Annotated[tuple[str, ...], AsOption("--precision")] = ("Q8_0", "Q4_K_M")
+    """Precision of a GGUF file, as llama.cpp names it; one in F16 is always written."""
+    held_out: Annotated[Path | None, AsOption(unset="none")] = None
+    """A file of labelled pairs that the checkpoint and all files judge in both orders."""
+    data_card: Annotated[Path | None, AsOption(unset="none")] = None
+    """A file that describes the training data, such as card.md; it is copied into checkpoint and model card."""
 
 
 def export(plan: ExportPlan, out: Path) -> Exported:

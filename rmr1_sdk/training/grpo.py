@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -30,7 +30,7 @@ from rmr1_sdk.training.trainers import (
     settings,
     train,
 )
-from rmr1_sdk.types import Pair, Value
+from rmr1_sdk.types import AsOption, Pair, Value
 
 __all__ = ["GrpoPlan", "GrpoResult", "collapse", "grpo", "learning_rate"]
 
@@ -44,51 +44,51 @@ class GrpoPlan(Value):
     """The folder of a checkpoint, or its name on the Hugging Face hub."""
     pool: Path
     """The file of labelled pairs to learn from. Sides are shown as they are, so they should take turns."""
-    held_out: Path | None = None
-    """A file of labelled pairs, on which the best checkpoint is chosen."""
-    canary: Path | None = None
-    """A file of labelled pairs that stops a run that collapses, see `collapse`; None is `held_out`."""
+    held_out: Annotated[Path | None, AsOption(unset="none")] = None
+    """A file of labelled pairs to judge during training; the best checkpoint is kept."""
+    canary: Annotated[Path | None, AsOption(unset="the held-out pairs")] = None
+    """A file of labelled pairs that stops a run that collapses, see `collapse`."""
     prompt: str = "auto"
     """The prompt's name; "auto" is the one the checkpoint was trained with, or `cor`."""
     reward: dict[Part, float] = {}  # noqa: RUF012  # pydantic copies it
     """What is added to the verdict's +1 or -1: a weight for each part of the trace that `trace_reward` looks at.
     With a weight of 0 it is measured alone."""
     rule: Rule = "strict"
-    """How the verdict is read, see `verdict_reward`."""
+    """Rule by which the verdict is read, see `verdict_reward`."""
     group: int = Field(default=7, ge=2)
-    """Completions of each prompt, which are compared with each other."""
+    """Completions of each prompt; their rewards are compared with each other."""
     temperature: float = Field(default=1, gt=0)
-    """Of these completions."""
-    learning_rate: float | None = Field(default=None, gt=0)
-    """None is RM-R1's for the model's size, see `learning_rate`."""
+    """Sampling temperature of the completions."""
+    learning_rate: Annotated[float | None, AsOption(unset="RM-R1's for the model's size")] = Field(default=None, gt=0)
+    """Peak learning rate."""
     kl: float = Field(default=1e-3, ge=0)
-    """What the divergence from the first checkpoint counts in the loss."""
+    """Weight of the KL divergence from the first checkpoint in the loss."""
     clip: float = Field(default=0.2, gt=0)
-    """How far a token's probability may move, as a ratio, before it no longer counts."""
+    """Clipping range of the probability ratio (epsilon)."""
     rollout_size: int = Field(default=1024, ge=1)
-    """Prompts whose completions are written with the same weights."""
+    """Prompts whose completions are generated with the same weights."""
     batch_size: int = Field(default=128, ge=1)
     """Prompts in a step; a rollout makes `rollout_size / batch_size` steps."""
     micro_batch_size: int = Field(default=1, ge=1)
     """Completions at once in a process."""
     epochs: float = Field(default=1, gt=0)
-    """How often each pair is tried. What is left over of the last rollout is not."""
+    """Passes over the pairs; an incomplete last rollout is left out."""
     max_prompt_tokens: int = Field(default=4096, ge=1)
-    """Pairs whose prompt has more are left out and counted, not cut."""
+    """Tokens that a prompt may have; pairs with longer ones are left out and counted, not cut."""
     max_completion_tokens: int = Field(default=8192, ge=1)
-    """What a completion may have; a verdict that comes later does not count."""
+    """Tokens that a completion may have; a verdict after them does not count."""
     collapse_margin: float = Field(default=0.1, gt=0, le=1)
-    """See `collapse`."""
-    lora_rank: int | None = Field(default=None, ge=1)
-    """Train adapters of this rank on all linear layers, rather than all weights."""
+    """Allowed drop of a share on the canary pairs, in two evaluations in a row, see `collapse`."""
+    lora_rank: Annotated[int | None, AsOption(unset="all weights")] = Field(default=None, ge=1)
+    """Train LoRA adapters of this rank on all linear layers."""
     gradient_checkpointing: bool = True
-    """Compute activations again rather than keep them."""
+    """Recompute activations instead of keeping them."""
     every: int = Field(default=5, ge=1)
-    """Rollouts between checkpoints, from which a killed run goes on, and between judgments."""
+    """Rollouts between checkpoints and between evaluations; a killed run resumes from the last."""
     trl: dict[str, Any] = {}  # noqa: RUF012  # pydantic copies it
-    """More fields of TRL's GRPOConfig, as those for vLLM; none that this plan sets."""
+    """More fields of TRL's GRPOConfig, such as those for vLLM; none that this plan sets."""
     seed: int = 0
-    """All randomness follows from it."""
+    """Seed of all randomness."""
 
     @model_validator(mode="after")
     def _fits(self) -> "GrpoPlan":

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import ConfigDict, Field
 
@@ -26,7 +26,7 @@ from rmr1_sdk.training.trainers import (
     settings,
     train,
 )
-from rmr1_sdk.types import Pair, Value
+from rmr1_sdk.types import AsOption, Pair, Value
 
 __all__ = ["Example", "SftPlan", "SftResult", "example", "learning_rate", "make_trainer", "sft"]
 
@@ -43,30 +43,30 @@ class SftPlan(Value):
     """The folder of a checkpoint, or its name on the Hugging Face hub."""
     traces: Path
     """The file of traces; all of them are to one prompt."""
-    held_out: Path | None = None
-    """A file of labelled pairs, which the model judges in both orders as it learns."""
-    learning_rate: float | None = Field(default=None, gt=0)
-    """None is RM-R1's for the model's size, see `learning_rate`."""
+    held_out: Annotated[Path | None, AsOption(unset="none")] = None
+    """A file of labelled pairs to judge in both orders during training; the best checkpoint is kept."""
+    learning_rate: Annotated[float | None, AsOption(unset="RM-R1's for the model's size")] = Field(default=None, gt=0)
+    """Peak learning rate."""
     epochs: float = Field(default=1, gt=0)
-    """How often each trace is read."""
+    """Passes over the traces."""
     batch_size: int = Field(default=128, ge=1)
-    """Sequences in a step, over all processes; with `packing`, each holds as many traces as fit in."""
+    """Sequences in a step, over all processes; with packing, each holds as many traces as fit."""
     micro_batch_size: int = Field(default=1, ge=1)
-    """Of these, how many at once in a process."""
+    """Sequences at once in a process."""
     max_length: int = Field(default=12288, ge=1)
-    """Tokens of a sequence; traces that are longer are left out and counted, not cut."""
+    """Tokens of a sequence; longer traces are left out and counted, not cut."""
     packing: bool = True
-    """Put several traces into a sequence, which do not see each other."""
+    """Put several traces into a sequence; they do not attend to each other."""
     gradient_checkpointing: bool = True
-    """Compute activations again rather than keep them."""
+    """Recompute activations instead of keeping them."""
     verdict_weight: float = Field(default=1, ge=1)
-    """How much a token of the verdict counts in the loss, of every other one being 1."""
-    lora_rank: int | None = Field(default=None, ge=1)
-    """Train adapters of this rank on all linear layers, rather than all weights."""
+    """Weight of the verdict's tokens in the loss; every other token has 1."""
+    lora_rank: Annotated[int | None, AsOption(unset="all weights")] = Field(default=None, ge=1)
+    """Train LoRA adapters of this rank on all linear layers."""
     every: int = Field(default=50, ge=1)
-    """Steps between checkpoints, from which a killed run goes on, and between judgments of `held_out`."""
+    """Steps between checkpoints and between evaluations of the held-out pairs; a killed run resumes from the last."""
     seed: int = 0
-    """All randomness follows from it."""
+    """Seed of all randomness."""
 
     def micro_batches(self, processes: int) -> int:
         """Of each process, in a step. Raises ConfigError where that does not come out even."""

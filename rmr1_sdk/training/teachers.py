@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from rmr1_sdk.backends import Backend, connect
 from rmr1_sdk.backends.fake import FakeBackend
@@ -15,7 +15,7 @@ from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.seeds import digest
 from rmr1_sdk.training.distill import DistillReport, distill
 from rmr1_sdk.training.tiny import Teacher
-from rmr1_sdk.types import Completion, Request, Value
+from rmr1_sdk.types import AsOption, Completion, Request, Value
 
 __all__ = ["DistillPlan", "Replay", "teach", "teacher"]
 
@@ -63,27 +63,26 @@ def teacher(spec: str) -> Backend:
 
 
 class DistillPlan(Value):
-    """Who writes which traces; `distill`, with its teachers by name.
+    """Arguments of `distill`, with its teachers by name."""
 
-    Args:
-        pairs: a file of pairs with a label.
-        teacher: the first one, as `teacher` takes it.
-        second: the one who is told the answer; None asks nobody again.
-        prompt: what both are asked with.
-        sampling: fields given here replace the prompt's own.
-        max_tokens_total: what both may read and write together.
-        max_concurrency: requests in flight; None is what suits the engine.
-        seed: all randomness follows from it.
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     pairs: Path
+    """A file of labelled pairs."""
     teacher: str
-    second: str | None = None
+    """The teacher: a backend and a model, as in "openai:MODEL"; "tiny"; or "replay:FILE"."""
+    second: Annotated[str | None, AsOption(unset="none")] = None
+    """A second teacher, which is told the right answer where the first was wrong."""
     prompt: str = "cor"
+    """Name of the prompt for both teachers."""
     sampling: dict[str, Any] = {}  # noqa: RUF012  # pydantic copies it
-    max_tokens_total: int | None = Field(default=None, ge=1)
-    max_concurrency: int | None = Field(default=None, ge=1)
+    """Fields given here replace the prompt's defaults."""
+    max_tokens_total: Annotated[int | None, AsOption(unset="no limit")] = Field(default=None, ge=1)
+    """Budget of tokens, read and written by both teachers together."""
+    max_concurrency: Annotated[int | None, AsOption(unset="the backend's")] = Field(default=None, ge=1)
+    """Requests in flight."""
     seed: int = 0
+    """Seed of all randomness."""
 
 
 def teach(plan: DistillPlan, out: Path, *, advance: Callable[[], None] = lambda: None) -> DistillReport:
