@@ -1,13 +1,20 @@
-"""How large this repository is: lines, functions over 50 lines, and lines that occur twice."""
+"""Size of the repository: lines, long functions, repeated lines, signatures, modules and docstrings.
+
+`python tools/size.py` measures this checkout, `python tools/size.py FOLDER` another one, to compare with.
+"""
 
 import ast
+import re
 import subprocess
+import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1]).resolve()
 LONG = 50
 SAME = 6
+NOUN_CLAUSE = re.compile(r"(What|How|Whether|Where)\b")
 KINDS = ("rmr1_sdk", "tests", "perf", "tools", "examples", "docs", "other")
 
 
@@ -27,6 +34,35 @@ def main() -> None:
     same = duplicates(code)
     print(f"stretches of {SAME} or more equal lines: {len(same)}")
     print("".join(f"  {found}\n" for found in same), end="")
+    package = [file for file in code if file.is_relative_to(ROOT / "rmr1_sdk")]
+    signatures = sorted(((count, place) for file in package for count, place in parameters(file)), reverse=True)
+    print(f"longest signature: {signatures[0][0]} parameters, {signatures[0][1]}")
+    print("Judge.__init__: {} parameters".format(*(n for n, place in signatures if place.endswith(" Judge.__init__"))))
+    print(f"modules directly in rmr1_sdk/: {sum(file.parent.name == 'rmr1_sdk' for file in package) - 1}")
+    noun_clauses = [place for file in package for place in docstrings(file) if place]
+    print(f"docstrings that begin with What, How, Whether or Where: {len(noun_clauses)}")
+    print("".join(f"  {found}\n" for found in noun_clauses[:10]), end="")
+
+
+def parameters(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield the number of parameters of each function, self and cls left out, and its place."""
+    for owner in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.iter_child_nodes(owner):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = node.args
+                names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+                more = [each for each in (given.vararg, given.kwarg) if each]
+                count = len([name for name in names if name not in ("self", "cls")]) + len(more)
+                name = f"{owner.name}.{node.name}" if isinstance(owner, ast.ClassDef) else node.name
+                yield count, f"{file.relative_to(ROOT)}:{node.lineno} {name}"
+
+
+def docstrings(file: Path) -> Iterator[str]:
+    """Yield the place of each docstring that is a noun clause."""
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, kinds) and NOUN_CLAUSE.match(ast.get_docstring(node) or ""):
+            yield f"{file.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
 
 
 def long_functions(file: Path) -> list[str]:
