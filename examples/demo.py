@@ -6,8 +6,8 @@ from pathlib import Path
 from textwrap import shorten
 
 from rmr1_sdk import Judge, Judgment, Pair, Verdict
-from rmr1_sdk.pairs import read_pairs
-from rmr1_sdk.stats import wilson
+from rmr1_sdk.files.pairs import read_pairs
+from rmr1_sdk.statistics.intervals import wilson
 
 HERE = Path(__file__).parent
 SMALL = "llama_cpp:smollm2-135m"

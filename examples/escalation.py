@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from rmr1_sdk import Judge, Judgment, Pair
-from rmr1_sdk.pairs import read_pairs
+from rmr1_sdk.files.pairs import read_pairs
 
 
 def is_unsure(judgment: Judgment, margin: float) -> bool:

@@ -24,8 +24,8 @@ from random import Random
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from rmr1_sdk.bradley_terry import Fit, Played, fit, win_probability
-from rmr1_sdk.ranking import Contest
+from rmr1_sdk.judging.bradley_terry import Fit, Played, fit, win_probability
+from rmr1_sdk.judging.ranking import Contest
 from rmr1_sdk.types import Judgment, Pair, Ranking
 
 SIZES = (4, 8, 16, 32)

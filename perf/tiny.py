@@ -20,15 +20,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rmr1_sdk.training import tiny
-from rmr1_sdk.training.grpo import grpo
-from rmr1_sdk.training.held_out import HeldOut, read_held_out
-from rmr1_sdk.training.parity import judged, parity
-from rmr1_sdk.training.recipe import Recipe, read_recipe, run
-from rmr1_sdk.training.sft import sft
-from rmr1_sdk.training.steps import read_traces
-from rmr1_sdk.training.tiny_model import make
-from rmr1_sdk.training.trainers import Figures
+from rmr1_sdk.training import domain
+from rmr1_sdk.training.data.held_out import HeldOut, read_held_out
+from rmr1_sdk.training.export.parity import judged, parity
+from rmr1_sdk.training.learn.grpo import grpo
+from rmr1_sdk.training.learn.sft import sft
+from rmr1_sdk.training.learn.trainers import Figures
+from rmr1_sdk.training.recipes.recipe import Recipe, read_recipe, run
+from rmr1_sdk.training.stage import read_traces
+from rmr1_sdk.training.tiny.model import make
 from rmr1_sdk.types import Judgment, Pair
 
 ARMS = {"grpo": "rewards on the trace", "grpo-verdict": "verdict alone"}
@@ -46,7 +46,7 @@ class Reasons(NamedTuple):
 
 def reasons(pairs: list[Pair], judgments: list[Judgment]) -> Reasons:
     readings = [(pair, verdict) for pair, each in zip(pairs, judgments, strict=True) for verdict in each.verdicts]
-    right = [tiny.has_right_reasons(pair, verdict) for pair, verdict in readings]
+    right = [domain.has_right_reasons(pair, verdict) for pair, verdict in readings]
     named = [verdict.winner == pair.label for pair, verdict in readings]
     lucky = [is_named and not is_right for is_named, is_right in zip(named, right, strict=True)]
     return Reasons(sum(right) / len(right), sum(lucky) / len(lucky))

@@ -26,9 +26,9 @@ os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_DATASE
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
 from rmr1_sdk import prompts
 from rmr1_sdk.cli.train import app
-from rmr1_sdk.training import tiny
-from rmr1_sdk.training.steps import Trace
-from rmr1_sdk.training.tiny_model import TinyModel, make
+from rmr1_sdk.training import domain
+from rmr1_sdk.training.stage import Trace
+from rmr1_sdk.training.tiny.model import TinyModel, make
 from rmr1_sdk.types import Pair, Value
 
 RUNS, LIMIT = 5, 1.03
@@ -234,10 +234,10 @@ def main() -> None:
     warnings.filterwarnings("ignore", "TRL currently supports vLLM versions")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        drawn = tiny.generate(SFT_STEPS * SFT_ROWS)
+        drawn = domain.generate(SFT_STEPS * SFT_ROWS)
         pairs = [pair if pair.label == "AB"[n % 2] else pair.swapped() for n, pair in enumerate(drawn)]
         learned = [
-            Trace(pair=pair, text=tiny.trace(pair), family="cor", prompt="cor", teacher=1, model="tiny")
+            Trace(pair=pair, text=domain.trace(pair), family="cor", prompt="cor", teacher=1, model="tiny")
             for pair in pairs
         ]
         pool = pairs[: GRPO_STEPS * GRPO_PAIRS]

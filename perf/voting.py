@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rmr1_sdk import Judge, Pair, Verdict
-from rmr1_sdk.stats import mcnemar, wilson
+from rmr1_sdk.judging.voting import BY_POSITION, Tally, change_probability, majority, tallies
+from rmr1_sdk.statistics.intervals import mcnemar, wilson
 from rmr1_sdk.types import Shown, Side
-from rmr1_sdk.voting import BY_POSITION, Tally, change_probability, majority, tallies
 
 RECORDED = Path(__file__).with_name("votes.jsonl")
 ORDERS: tuple[Shown, Shown] = ("AB", "BA")

@@ -31,8 +31,8 @@ from rmr1_sdk.backends.base import common_prefix
 from rmr1_sdk.backends.chat import render_chat
 from rmr1_sdk.backends.llama_context import CHUNK, Context, Options
 from rmr1_sdk.backends.llama_cpp import LlamaCpp
-from rmr1_sdk.loop import submit, wait
-from rmr1_sdk.models import find_gguf
+from rmr1_sdk.concurrency import submit, wait
+from rmr1_sdk.files.models import find_gguf
 from rmr1_sdk.types import Completion, Request, Sampling, Shown
 
 HERE = Path(__file__)

@@ -25,9 +25,9 @@ from perf.with_llama_cpp import DATA, pairs  # noqa: E402
 from rmr1_sdk import Judge, Pair, prompts  # noqa: E402
 from rmr1_sdk.backends.base import common_prefix  # noqa: E402
 from rmr1_sdk.backends.vllm import VLLM  # noqa: E402
-from rmr1_sdk.loop import submit, wait  # noqa: E402
-from rmr1_sdk.models import find_gguf  # noqa: E402
-from rmr1_sdk.policy import Policy  # noqa: E402
+from rmr1_sdk.concurrency import submit, wait  # noqa: E402
+from rmr1_sdk.files.models import find_gguf  # noqa: E402
+from rmr1_sdk.judging.pairwise import Policy  # noqa: E402
 from rmr1_sdk.types import Request  # noqa: E402
 from tests.engines.weights import dequantise  # noqa: E402
 

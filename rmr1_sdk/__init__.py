@@ -39,23 +39,23 @@ from rmr1_sdk.types import (
 if TYPE_CHECKING:
     from rmr1_sdk.backends import Backend, Capabilities, connect
     from rmr1_sdk.backends.fake import FakeBackend
-    from rmr1_sdk.calibration import Calibration
+    from rmr1_sdk.files.store import Store
     from rmr1_sdk.judge import Judge
     from rmr1_sdk.parsing import read
     from rmr1_sdk.prompts import Prompt
-    from rmr1_sdk.store import Store
+    from rmr1_sdk.statistics.calibration import Calibration
 
 __version__ = "0.1.0"
 
 # What works rather than is: imported when first asked for, so that `import rmr1_sdk` stays quick.
 _LATE = {
     "Backend": "rmr1_sdk.backends",
-    "Calibration": "rmr1_sdk.calibration",
+    "Calibration": "rmr1_sdk.statistics.calibration",
     "Capabilities": "rmr1_sdk.backends",
     "FakeBackend": "rmr1_sdk.backends.fake",
     "Judge": "rmr1_sdk.judge",
     "Prompt": "rmr1_sdk.prompts",
-    "Store": "rmr1_sdk.store",
+    "Store": "rmr1_sdk.files.store",
     "connect": "rmr1_sdk.backends",
     "read": "rmr1_sdk.parsing",
 }

@@ -20,8 +20,8 @@ from textwrap import shorten
 from typing import Any, NamedTuple, Protocol, Self
 
 from rmr1_sdk.errors import BackendError, ConfigError, DataError, MissingExtraError, RMR1Error
+from rmr1_sdk.files.judgments import SHARDS_RECORD, open_judgments, read_judgments, shard_name
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.judgments import SHARDS_RECORD, open_judgments, read_judgments, shard_name
 from rmr1_sdk.types import Judgment, Pair
 
 __all__ = ["Block", "Pairs", "Pool", "Shards", "judge_shards"]

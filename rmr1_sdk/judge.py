@@ -12,16 +12,16 @@ from typing import Self, Unpack, overload
 from pydantic import ValidationError
 
 from rmr1_sdk.backends import Backend, connect
+from rmr1_sdk.concurrency import PerProcess, await_, submit, wait, waited
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.loop import PerProcess, await_, submit, wait, waited
-from rmr1_sdk.options import JudgeArgs, JudgeOptions, Orders
+from rmr1_sdk.files.store import Store
+from rmr1_sdk.judging.options import JudgeArgs, JudgeOptions, Orders
+from rmr1_sdk.judging.ranking import Aggregate, Contest
+from rmr1_sdk.judging.session import Session
+from rmr1_sdk.judging.streaming import Stream
 from rmr1_sdk.parsing import MOST_CRITERIA
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.prompts.pointwise import Topic
-from rmr1_sdk.ranking import Aggregate, Contest
-from rmr1_sdk.session import Session
-from rmr1_sdk.store import Store
-from rmr1_sdk.streaming import Stream
 from rmr1_sdk.types import (
     Answered,
     Completion,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.models import find_gguf
+from rmr1_sdk.files.models import find_gguf
 
 settings.register_profile("here", deadline=None)  # no test looks at a clock
 settings.load_profile("here")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rmr1_sdk import Judgment, Pair, Verdict
+from rmr1_sdk.judging.voting import judgment
 from rmr1_sdk.types import OTHER, Outcome, Shown, Side
-from rmr1_sdk.voting import judgment
 
 SIZES = {
     "rewardbench": {"alpacaeval-easy": 3, "mt-bench-hard": 2, "donotanswer": 2, "math-prm": 4, "hep-python": 2},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rmr1_sdk.errors import BackendError
 from rmr1_sdk.prompts import shown_pair
-from rmr1_sdk.training.tiny import trace
+from rmr1_sdk.training.domain import trace
 from rmr1_sdk.types import Completion, Request, Usage
 
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmr1_sdk import Completion, Criterion, FakeBackend, Judge, Message, Pair, Request, Rubric
+from rmr1_sdk.audit import ATTACKS, FAMILIES, KEYS, SECTIONS, Attack, Audit, audit, built_in
+from rmr1_sdk.audit.length import Outcome, length_coefficient
+from rmr1_sdk.audit.marks import weighted_marks
 from rmr1_sdk.benchmarks import load
-from rmr1_sdk.benchmarks.audit import ATTACKS, FAMILIES, KEYS, SECTIONS, Attack, Audit, audit, built_in
-from rmr1_sdk.benchmarks.audit.length import Outcome, length_coefficient
-from rmr1_sdk.benchmarks.audit.marks import weighted_marks
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.parsing import neutralise
 from rmr1_sdk.prompts import COR

@@ -11,7 +11,7 @@ import pytest
 from rmr1_sdk import ConfigError, DataError
 from rmr1_sdk.benchmarks import Benchmark, load, read_results
 from rmr1_sdk.benchmarks.figures import grade
-from rmr1_sdk.judgments import open_judgments, shard_name
+from rmr1_sdk.files.judgments import open_judgments, shard_name
 from tests.published import decided, says, write
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmr1_sdk import Calibration, ConfigError, DataError, Judgment, Verdict
-from rmr1_sdk.calibration import CLIP, MIN_PAIRS
-from rmr1_sdk.stats import log_loss
+from rmr1_sdk.statistics.calibration import CLIP, MIN_PAIRS
+from rmr1_sdk.statistics.intervals import log_loss
 from rmr1_sdk.types import OTHER, Outcome, Side
 
 METHODS: tuple[Literal["temperature", "platt"], ...] = ("temperature", "platt")

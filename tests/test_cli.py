@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import Judgment, Ranking
-from rmr1_sdk.judgments import read_judgments
-from rmr1_sdk.models import MODELS
+from rmr1_sdk.files.judgments import read_judgments
+from rmr1_sdk.files.models import MODELS
 
 GOOD = {"question": "2 + 2?", "a": "4", "b": "5", "label": "A"}
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

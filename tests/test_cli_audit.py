@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rmr1_sdk.benchmarks.audit import SECTIONS, Audit
+from rmr1_sdk.audit import SECTIONS, Audit
 
 FIRST = ["--model", "fake:tests.replies:always_a"]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

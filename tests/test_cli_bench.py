@@ -14,8 +14,8 @@ import pytest
 from rmr1_sdk import Judgment
 from rmr1_sdk.benchmarks import BENCHMARKS, Scores, load
 from rmr1_sdk.bulk import Shards
-from rmr1_sdk.cache import cache_folder
-from rmr1_sdk.judgments import read_judgments
+from rmr1_sdk.files.cache import cache_folder
+from rmr1_sdk.files.judgments import read_judgments
 from tests.published import says, write
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -11,7 +11,7 @@ import pytest
 
 from rmr1_sdk.backends import Capabilities
 from rmr1_sdk.backends.conformance import CHECKS, check, likeness
-from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.types import Completion, Request, Usage
 
 TEXT = "one two three four five six seven eight nine ten eleven twelve"

@@ -16,10 +16,10 @@ from threading import Thread
 
 import pytest
 
-from rmr1_sdk.models import find_gguf
+from rmr1_sdk.files.models import find_gguf
 
 FILES = {"m-Q4_1.gguf": b"GGUF" + bytes(24_000_000), "m-Q8_0.gguf": b"GGUF8", "config.json": b"{}"}
-FIND = "import sys; from rmr1_sdk.models import find_gguf; print(find_gguf(sys.argv[1]))"
+FIND = "import sys; from rmr1_sdk.files.models import find_gguf; print(find_gguf(sys.argv[1]))"
 
 
 class Hub(ThreadingHTTPServer):

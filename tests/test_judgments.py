@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rmr1_sdk import ConfigError, DataError, Judgment, MissingExtraError, Usage, Verdict
-from rmr1_sdk.judgments import (
+from rmr1_sdk.files.judgments import (
     judgment_files,
     judgments_of,
     open_judgments,

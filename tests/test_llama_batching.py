@@ -19,8 +19,8 @@ from rmr1_sdk.backends.base import common_prefix
 from rmr1_sdk.backends.chat import render_chat
 from rmr1_sdk.backends.llama_context import Context, Options
 from rmr1_sdk.backends.llama_cpp import LlamaCpp
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError
-from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Completion, Message, Request, Sampling
 from tests import gguf_files
 from tests.conftest import heed_ctrl_c

@@ -15,8 +15,8 @@ import pytest
 from rmr1_sdk import ConfigError, Criterion, Judge, Pair, Rubric, connect
 from rmr1_sdk.backends.llama_context import Context, Options
 from rmr1_sdk.backends.llama_cpp import LlamaCpp
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError
-from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Completion, Message, Request, Sampling
 
 pytestmark = pytest.mark.llama_cpp

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from rmr1_sdk.loop import PerProcess, await_, submit, wait
+from rmr1_sdk.concurrency import PerProcess, await_, submit, wait
 
 
 async def where() -> str:

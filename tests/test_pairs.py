@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import ConfigError, DataError, MissingExtraError, Pair
-from rmr1_sdk.pairs import PairFile, read_lists, read_pairs, scan_pairs
+from rmr1_sdk.files.pairs import PairFile, read_lists, read_pairs, scan_pairs
 
 
 def written(tmp_path: Path, *lines: object) -> Path:

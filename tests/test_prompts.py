@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 
 from rmr1_sdk import FakeBackend, Judge, Prompt
-from rmr1_sdk.cache import cache_folder
 from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.files.cache import cache_folder
 from rmr1_sdk.parsing import Mode, read
 from rmr1_sdk.prompts import COR, PROMPTS, REASONING, get, published, resolve
 from rmr1_sdk.types import Completion, Criterion, Pair, Rubric

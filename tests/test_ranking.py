@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmr1_sdk import Comparison, ConfigError, FakeBackend, Judge, Judgment, JudgmentFailed, Pair, Ranking
-from rmr1_sdk.bradley_terry import PRIOR_SD, Played, fit, win_probability
 from rmr1_sdk.errors import BackendError
-from rmr1_sdk.ranking import Aggregate, Contest, Schedule, anchor, cycles, knockout, round_robin, swiss
+from rmr1_sdk.judging.bradley_terry import PRIOR_SD, Played, fit, win_probability
+from rmr1_sdk.judging.ranking import Aggregate, Contest, Schedule, anchor, cycles, knockout, round_robin, swiss
 from rmr1_sdk.types import Method, Request
 
 A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"

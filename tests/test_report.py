@@ -15,12 +15,12 @@ import pytest
 from rmr1_sdk import ConfigError, DataError, Judgment, Pair, Verdict
 from rmr1_sdk.benchmarks import Rate, Scores, load
 from rmr1_sdk.bulk import Shards
-from rmr1_sdk.files import file_digest
+from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.report import Report, as_markdown, as_page, make_report, plots, read_runs
 from rmr1_sdk.report.data import BLOCK
 from rmr1_sdk.report.elements import el
 from rmr1_sdk.report.figures import Cell, Readings, StyleMatrix
-from rmr1_sdk.stats import Bin, CoveragePoint, Interval
+from rmr1_sdk.statistics.intervals import Bin, CoveragePoint, Interval
 from rmr1_sdk.types import Failure
 from tests.published import decided, says, write
 

@@ -29,7 +29,7 @@ from rmr1_sdk import (
     StoreError,
 )
 from rmr1_sdk.backends.openai import OpenAI
-from rmr1_sdk.loop import PerProcess
+from rmr1_sdk.concurrency import PerProcess
 from rmr1_sdk.rewards import PreferenceRewards, RewardMetrics, preference_reward, verdict_reward
 from rmr1_sdk.rewards.configured import judge_for
 from rmr1_sdk.rewards.conversations import history, question

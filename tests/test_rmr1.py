@@ -32,7 +32,7 @@ from rmr1_sdk import (
 from rmr1_sdk.backends import remote
 from rmr1_sdk.backends.conformance import CHECKS, check
 from rmr1_sdk.backends.rmr1 import RMR1
-from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.server import Limits
 from tests.replies import always_a, by_xs, decided
 from tests.serving import serving

@@ -4,7 +4,7 @@ from contextlib import aclosing
 
 import pytest
 
-from rmr1_sdk.rounds import Memo, drive, in_order, tasks
+from rmr1_sdk.concurrency import Memo, drive, in_order, tasks
 
 
 def test_a_generator_is_sent_what_came_of_each_round() -> None:

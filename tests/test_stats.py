@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmr1_sdk.stats import (
+from rmr1_sdk.statistics.intervals import (
     bootstrap,
     brier,
     cohen_kappa,

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pytest
 
 from rmr1_sdk import FakeBackend, Judge, Pair, Store, StoreError
-from rmr1_sdk.store import request_key
+from rmr1_sdk.files.store import request_key
 from rmr1_sdk.types import Completion, Message, Request, Sampling
 from tests import replies
 from tests.conftest import heed_ctrl_c

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmr1_sdk.types import Shown, Side, Verdict
-from rmr1_sdk.voting import (
+from rmr1_sdk.judging.voting import (
     BY_POSITION,
     Tally,
     agreement,
@@ -22,6 +21,7 @@ from rmr1_sdk.voting import (
     probability,
     tallies,
 )
+from rmr1_sdk.types import Shown, Side, Verdict
 
 
 def v(winner: Side | None, shown: Shown = "AB", p_a: float | None = None) -> Verdict:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from rmr1_sdk.concurrency import PerProcess
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.loop import PerProcess
 from rmr1_sdk.types import Completion, Request, Value
 
 __all__ = [

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from rmr1_sdk.backends.base import Capabilities, PerProcess
 from rmr1_sdk.backends.remote import CONCURRENCY, Line, Window, without_secrets
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError, ConfigError
-from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Completion, Request, Value
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from typing import Any
 from rmr1_sdk.backends.base import Capabilities, PerProcess
 from rmr1_sdk.backends.checkpoint import Checkpoint
 from rmr1_sdk.backends.vllm_engine import Running, Tell, library
+from rmr1_sdk.concurrency import await_, submit
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
-from rmr1_sdk.loop import await_, submit
 from rmr1_sdk.types import Completion, Request
 
 __all__ = ["VLLM"]

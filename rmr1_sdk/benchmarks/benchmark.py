@@ -18,8 +18,8 @@ from rmr1_sdk.benchmarks.scores import (
     two_orders,
 )
 from rmr1_sdk.errors import ConfigError, DataError
-from rmr1_sdk.seeds import digest
-from rmr1_sdk.stats import mcnemar, percentiles
+from rmr1_sdk.hashing import digest
+from rmr1_sdk.statistics.intervals import mcnemar, percentiles
 from rmr1_sdk.types import Judgment, Pair, Sampling
 
 __all__ = ["PROFILES", "RMR1_COMPAT", "Benchmark", "Entry", "Profile", "Protocol", "count_units"]

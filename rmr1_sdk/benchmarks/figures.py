@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal, NamedTuple
 
-from rmr1_sdk.seeds import digest
-from rmr1_sdk.stats import Interval, bootstrap, percentiles, wilson
+from rmr1_sdk.hashing import digest
+from rmr1_sdk.judging.voting import majority
+from rmr1_sdk.statistics.intervals import Interval, bootstrap, percentiles, wilson
 from rmr1_sdk.types import Judgment, Outcome, Pair, Value
-from rmr1_sdk.voting import majority
 
 __all__ = [
     "Estimator",

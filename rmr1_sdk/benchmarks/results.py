@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field
 
-from rmr1_sdk import parsing, voting
+from rmr1_sdk import parsing
 from rmr1_sdk.benchmarks.benchmark import Benchmark
 from rmr1_sdk.benchmarks.rows import Raw, Row, read
-from rmr1_sdk.judgments import judgment_files, judgments_of
+from rmr1_sdk.files.judgments import judgment_files, judgments_of
+from rmr1_sdk.judging import voting
 from rmr1_sdk.types import OTHER, Judgment, Outcome, Pair, Shown, Side, Verdict
 
 __all__ = ["FORMATS", "read_results"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rmr1_sdk.errors import ConfigError, DataError
-from rmr1_sdk.files import Rows, hub_rows, read_rows
+from rmr1_sdk.files.rows import Rows, hub_rows, read_rows
 
 __all__ = ["Hub", "Raw", "Row", "find", "from_hub", "read"]
 

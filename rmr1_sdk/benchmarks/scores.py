@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
-from rmr1_sdk import voting
 from rmr1_sdk.benchmarks.figures import Estimator, Figure, Graded, Rate, rate
-from rmr1_sdk.stats import (
+from rmr1_sdk.judging import voting
+from rmr1_sdk.statistics.intervals import (
     Bin,
     CoveragePoint,
     Interval,

@@ -9,7 +9,7 @@ from rmr1_sdk.benchmarks import judgebench, llmbar, pair_sets, rewardbench, rm_b
 from rmr1_sdk.benchmarks.benchmark import Benchmark, Entry, count_units
 from rmr1_sdk.benchmarks.rows import Raw, find, from_hub, read
 from rmr1_sdk.errors import ConfigError, DataError
-from rmr1_sdk.files import file_digest
+from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.types import Pair
 
 __all__ = ["BENCHMARKS", "load"]

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from rmr1_sdk.benchmarks.audit import SECTIONS, Audit
-from rmr1_sdk.benchmarks.audit import audit as audit_judge
+from rmr1_sdk.audit import SECTIONS, Audit
+from rmr1_sdk.audit import audit as audit_judge
 from rmr1_sdk.cli import runs
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.errors import ConfigError, RMR1Error
-from rmr1_sdk.files import file_digest
-from rmr1_sdk.pairs import read_pairs
+from rmr1_sdk.files.pairs import read_pairs
+from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.types import Pair
 
 __all__ = ["audit"]

@@ -17,11 +17,11 @@ from rmr1_sdk.cli import runs
 from rmr1_sdk.cli.cluster import CLUSTER, Cluster
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.cli.report import check_form, write_report
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
+from rmr1_sdk.files.judgments import RUN_JUDGMENTS, judgments_of, read_record
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.judgments import RUN_JUDGMENTS, judgments_of, read_record
-from rmr1_sdk.loop import submit, wait
-from rmr1_sdk.options import JudgeArgs, JudgeOptions
+from rmr1_sdk.judging.options import JudgeArgs, JudgeOptions
 from rmr1_sdk.types import Judgment
 
 __all__ = ["bench"]

@@ -18,11 +18,11 @@ from rmr1_sdk.cli import runs
 from rmr1_sdk.cli.cluster import CLUSTER, Cluster
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.errors import ConfigError, RMR1Error
-from rmr1_sdk.files import file_digest
+from rmr1_sdk.files.judgments import open_judgments
+from rmr1_sdk.files.pairs import scan_pairs
+from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.judgments import open_judgments
-from rmr1_sdk.pairs import scan_pairs
-from rmr1_sdk.stats import wilson
+from rmr1_sdk.statistics.intervals import wilson
 from rmr1_sdk.types import Judgment, Pair
 
 __all__ = ["judge"]

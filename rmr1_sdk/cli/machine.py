@@ -18,10 +18,10 @@ from rich.table import Table
 
 from rmr1_sdk.backends import BACKENDS, Engine, connect
 from rmr1_sdk.backends.conformance import QUESTIONS, check, likeness
-from rmr1_sdk.cache import cache_folder
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError
-from rmr1_sdk.loop import submit, wait
-from rmr1_sdk.models import MODELS, PRECISIONS
+from rmr1_sdk.files.cache import cache_folder
+from rmr1_sdk.files.models import MODELS, PRECISIONS
 from rmr1_sdk.prompts import published
 
 __all__ = ["doctor", "models"]

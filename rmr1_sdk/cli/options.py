@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from rmr1_sdk.cli import runs
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.options import JudgeArgs, JudgeOptions
+from rmr1_sdk.judging.options import JudgeArgs, JudgeOptions
 from rmr1_sdk.types import AsOption, Sampling, Value
 
 __all__ = ["JudgeFlags", "OptionGroup", "build", "judge_flags", "options_of", "sampling_options", "takes"]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rmr1_sdk import prompts
-from rmr1_sdk.cache import cache_folder
+from rmr1_sdk.files.cache import cache_folder
 from rmr1_sdk.prompts import published
 from rmr1_sdk.types import Pair
 

@@ -15,12 +15,12 @@ import typer
 
 from rmr1_sdk.cli import runs
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
+from rmr1_sdk.concurrency import in_order
 from rmr1_sdk.errors import ConfigError, RMR1Error
-from rmr1_sdk.files import file_digest
+from rmr1_sdk.files.pairs import AnswerList, read_lists
+from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.pairs import AnswerList, read_lists
 from rmr1_sdk.progress import bar
-from rmr1_sdk.rounds import in_order
 from rmr1_sdk.types import Conversation, Ranking
 
 __all__ = ["rank"]

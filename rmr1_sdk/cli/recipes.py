@@ -11,18 +11,18 @@ import typer
 from rmr1_sdk.cli import runs
 from rmr1_sdk.cli.train import Out, quieten
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.training import elsewhere
-from rmr1_sdk.training import recipe as recipes
-from rmr1_sdk.training.card import DataCard
-from rmr1_sdk.training.distill import DistillReport
-from rmr1_sdk.training.elsewhere import Trainer
-from rmr1_sdk.training.forecast import Forecast, StageForecast, forecast
-from rmr1_sdk.training.grpo import GrpoResult
-from rmr1_sdk.training.memory import Memory
-from rmr1_sdk.training.model_card import Exported
-from rmr1_sdk.training.recipe import STAGES, StageName, read_recipe
-from rmr1_sdk.training.sft import SftResult
-from rmr1_sdk.training.trainers import is_first_process
+from rmr1_sdk.training.data.card import DataCard
+from rmr1_sdk.training.export.model_card import Exported
+from rmr1_sdk.training.learn.grpo import GrpoResult
+from rmr1_sdk.training.learn.sft import SftResult
+from rmr1_sdk.training.learn.trainers import is_first_process
+from rmr1_sdk.training.recipes import emit as elsewhere
+from rmr1_sdk.training.recipes import recipe as recipes
+from rmr1_sdk.training.recipes.emit import Trainer
+from rmr1_sdk.training.recipes.forecast import Forecast, StageForecast, forecast
+from rmr1_sdk.training.recipes.memory import Memory
+from rmr1_sdk.training.recipes.recipe import STAGES, StageName, read_recipe
+from rmr1_sdk.training.traces.distill import DistillReport
 from rmr1_sdk.types import Value
 
 __all__ = ["emit", "run"]

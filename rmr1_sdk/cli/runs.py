@@ -13,8 +13,8 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 import typer
 
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
+from rmr1_sdk.files.judgments import JsonLines, Writer
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.judgments import JsonLines, Writer
 from rmr1_sdk.types import Value
 
 __all__ = [

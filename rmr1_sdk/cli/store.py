@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.store import Store
+from rmr1_sdk.files.store import Store
 
 __all__ = ["app"]
 

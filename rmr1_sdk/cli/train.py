@@ -15,19 +15,19 @@ from rmr1_sdk.cli import runs
 from rmr1_sdk.cli.options import OptionGroup, build, options_of, sampling_options, takes
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.progress import bar
-from rmr1_sdk.training import distill as stage
-from rmr1_sdk.training import teachers
-from rmr1_sdk.training import tiny_model as tiny
-from rmr1_sdk.training.data import DataPlan, prepare
-from rmr1_sdk.training.export import ExportPlan
-from rmr1_sdk.training.export import export as export_stage
-from rmr1_sdk.training.grpo import GrpoPlan
-from rmr1_sdk.training.grpo import grpo as grpo_stage
-from rmr1_sdk.training.lessons import Lessons
-from rmr1_sdk.training.sft import SftPlan
-from rmr1_sdk.training.sft import sft as sft_stage
-from rmr1_sdk.training.sources import Source, read_pairs
-from rmr1_sdk.training.splits import check_parts, parse_parts
+from rmr1_sdk.training.data.prepare import DataPlan, prepare
+from rmr1_sdk.training.data.sources import Source, read_pairs
+from rmr1_sdk.training.data.splits import check_parts, parse_parts
+from rmr1_sdk.training.export.stage import ExportPlan
+from rmr1_sdk.training.export.stage import export as export_stage
+from rmr1_sdk.training.learn.grpo import GrpoPlan
+from rmr1_sdk.training.learn.grpo import grpo as grpo_stage
+from rmr1_sdk.training.learn.sft import SftPlan
+from rmr1_sdk.training.learn.sft import sft as sft_stage
+from rmr1_sdk.training.tiny import model as tiny
+from rmr1_sdk.training.tiny.lessons import Lessons
+from rmr1_sdk.training.traces import distill as stage
+from rmr1_sdk.training.traces import teachers
 
 __all__ = ["app", "quieten"]
 

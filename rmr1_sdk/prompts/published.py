@@ -9,8 +9,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from rmr1_sdk.cache import cache_folder, keep
 from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.files.cache import cache_folder, keep
 
 __all__ = ["DEFAULT_URL", "SHA256", "import_notebook", "load", "pull"]
 

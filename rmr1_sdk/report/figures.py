@@ -8,7 +8,7 @@ from rmr1_sdk.benchmarks import Comparison, Rate, Scores, departures
 from rmr1_sdk.benchmarks.figures import Estimator, Graded, grade, rate
 from rmr1_sdk.benchmarks.scores import confidences
 from rmr1_sdk.report.runs import Judged, Run
-from rmr1_sdk.stats import CoveragePoint, risk_coverage, wilson
+from rmr1_sdk.statistics.intervals import CoveragePoint, risk_coverage, wilson
 from rmr1_sdk.types import OTHER, FailureKind, Judgment, Usage, Value, Verdict
 
 __all__ = ["LENGTHS", "Cell", "Outcomes", "Report", "RunFigures", "State", "StyleMatrix", "make_report", "states"]

@@ -17,7 +17,7 @@ from rmr1_sdk.report.data import blocks, index
 from rmr1_sdk.report.elements import Child, Element, as_html, el
 from rmr1_sdk.report.figures import Outcomes, Report, RunFigures
 from rmr1_sdk.report.runs import Judged
-from rmr1_sdk.stats import Interval
+from rmr1_sdk.statistics.intervals import Interval
 
 __all__ = ["as_page"]
 

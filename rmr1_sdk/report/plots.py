@@ -7,7 +7,7 @@ from math import log2
 from rmr1_sdk.benchmarks import BudgetPoint, Rate
 from rmr1_sdk.report.elements import Element, el
 from rmr1_sdk.report.figures import StyleMatrix
-from rmr1_sdk.stats import Bin, CoveragePoint, Interval
+from rmr1_sdk.statistics.intervals import Bin, CoveragePoint, Interval
 
 __all__ = [
     "COLOURS",

@@ -10,9 +10,9 @@ from typing import Any, cast
 from rmr1_sdk import benchmarks
 from rmr1_sdk.benchmarks import BENCHMARKS, PROFILES, Benchmark, Profile, Scores
 from rmr1_sdk.errors import DataError, RMR1Error
-from rmr1_sdk.files import file_digest
-from rmr1_sdk.judgments import judgments_of, read_judgments, read_record
-from rmr1_sdk.pairs import read_pairs
+from rmr1_sdk.files.judgments import judgments_of, read_judgments, read_record
+from rmr1_sdk.files.pairs import read_pairs
+from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.types import Judgment, Pair
 
 __all__ = ["Judged", "Run", "read_runs"]

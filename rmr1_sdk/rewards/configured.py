@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from rmr1_sdk.concurrency import PerProcess
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.loop import PerProcess
 
 if TYPE_CHECKING:
     from rmr1_sdk.judge import Judge

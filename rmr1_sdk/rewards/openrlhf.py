@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
-from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.rewards.conversations import question
 from rmr1_sdk.rewards.preference import Row, preference_reward
 from rmr1_sdk.rewards.verdict import Rule, verdict_reward

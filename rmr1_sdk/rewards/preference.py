@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
+from rmr1_sdk.concurrency import drive, tasks
 from rmr1_sdk.errors import BackendError, ConfigError, JudgeUnavailable, JudgmentFailed
-from rmr1_sdk.ranking import Aggregate, Contest
+from rmr1_sdk.judging.ranking import Aggregate, Contest
 from rmr1_sdk.rewards.conversations import answer, question
-from rmr1_sdk.rounds import drive, tasks
 from rmr1_sdk.types import Conversation, Judgment, Pair, Value
 
 if TYPE_CHECKING:

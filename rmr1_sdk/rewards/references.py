@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rmr1_sdk.concurrency import tasks
 from rmr1_sdk.errors import JudgmentFailed
-from rmr1_sdk.rounds import tasks
 from rmr1_sdk.types import Conversation, Judgment, Pair, Usage
 
 if TYPE_CHECKING:

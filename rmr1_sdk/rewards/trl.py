@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal
 
+from rmr1_sdk.concurrency import PerProcess, submit, wait
 from rmr1_sdk.errors import ConfigError, JudgeUnavailable
-from rmr1_sdk.loop import PerProcess, submit, wait
-from rmr1_sdk.ranking import Aggregate
+from rmr1_sdk.judging.ranking import Aggregate
 from rmr1_sdk.rewards.conversations import answer, question
 from rmr1_sdk.rewards.preference import Outcome, PreferenceRewards, Row, Terms, collect, grouped, judge_groups
 from rmr1_sdk.types import Conversation

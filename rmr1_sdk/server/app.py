@@ -20,7 +20,7 @@ from starlette.requests import Request as HTTPRequest
 from rmr1_sdk import __version__, web
 from rmr1_sdk.backends.rmr1 import About
 from rmr1_sdk.errors import RMR1Error
-from rmr1_sdk.ranking import Aggregate
+from rmr1_sdk.judging.ranking import Aggregate
 from rmr1_sdk.rewards.openrlhf import reward_samples
 from rmr1_sdk.server import problems
 from rmr1_sdk.server.events import Events, event

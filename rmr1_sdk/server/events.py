@@ -8,7 +8,7 @@ from contextlib import aclosing
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from rmr1_sdk.rounds import tasks
+from rmr1_sdk.concurrency import tasks
 from rmr1_sdk.server import problems
 from rmr1_sdk.types import Value
 

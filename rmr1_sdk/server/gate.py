@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rmr1_sdk.concurrency import tasks
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.rounds import tasks
 from rmr1_sdk.server import problems
 from rmr1_sdk.server.events import Events, event
 from rmr1_sdk.server.limits import Limits

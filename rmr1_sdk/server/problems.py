@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from starlette.responses import JSONResponse
 
 from rmr1_sdk.errors import BackendError, BudgetExceeded, ConfigError, GradingFailed, JudgmentFailed, StoreError
-from rmr1_sdk.pairs import fault
+from rmr1_sdk.files.pairs import fault
 from rmr1_sdk.types import Value
 
 __all__ = [

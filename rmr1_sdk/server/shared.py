@@ -7,11 +7,11 @@ from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rmr1_sdk.backends.rmr1 import About
+from rmr1_sdk.concurrency import await_, submit
 from rmr1_sdk.errors import BackendError, RMR1Error
-from rmr1_sdk.loop import await_, submit
+from rmr1_sdk.judging.streaming import Stream
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.server.metrics import Metrics
-from rmr1_sdk.streaming import Stream
 from rmr1_sdk.types import Completion, Grade, Judgment, Message, Pair, Ranking, Request, Sampling, Section
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from rmr1_sdk.cli import app
 from rmr1_sdk.cli.audit import SET_BY_AUDIT
-from rmr1_sdk.options import JudgeOptions
+from rmr1_sdk.judging.options import JudgeOptions
 from tests.cli.options import ADDED, KEPT
 
 NO_OPTION = {

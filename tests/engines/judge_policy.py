@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from rmr1_sdk.rewards import verdict_reward
-from rmr1_sdk.training.grpo import GrpoPlan, grpo
-from rmr1_sdk.training.tiny import generate
+from rmr1_sdk.training.domain import generate
+from rmr1_sdk.training.learn.grpo import GrpoPlan, grpo
 from rmr1_sdk.types import Pair
 from tests.engines.trl_policy import UNTESTED_VLLM, load
 
@@ -142,7 +142,7 @@ def _killed(folder: Path) -> None:
         return verdict_reward(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rmr1_sdk.training.grpo.verdict_reward", deadly)
+        patch.setattr("rmr1_sdk.training.learn.grpo.verdict_reward", deadly)
         grpo(slow(folder), folder / "killed")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from rmr1_sdk import Judge, Pair
 from rmr1_sdk.backends.openai import OpenAI
-from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.concurrency import submit, wait
 
 
 class Served:

@@ -10,8 +10,8 @@ from rmr1_sdk import Judge, Pair
 from rmr1_sdk.backends.anthropic import Anthropic
 from rmr1_sdk.backends.conformance import CHECKS, check
 from rmr1_sdk.backends.llama_cpp import LlamaCpp
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError
-from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Completion, Message, Request, Sampling
 from tests.engines.server import Asked, Behaviour, Reply, Server
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from rmr1_sdk import Message, Pair
-from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.prompts import shown_pair
-from rmr1_sdk.training.distill import distill
-from rmr1_sdk.training.steps import read_traces
-from rmr1_sdk.training.tiny import generate, trace
+from rmr1_sdk.training.domain import generate, trace
+from rmr1_sdk.training.stage import read_traces
+from rmr1_sdk.training.traces.distill import distill
 from tests.engines.server import Asked, Reply, Server, chat, refused
 
 pytest.importorskip("openai", reason="needs the openai client; `make test-engines` installs it")

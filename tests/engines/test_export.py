@@ -9,13 +9,13 @@ import pytest
 from rmr1_sdk import BackendError, Judge
 from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.backends.transformers import Transformers
-from rmr1_sdk.training import tiny
-from rmr1_sdk.training.export import ExportPlan, export
-from rmr1_sdk.training.gguf_files import convert, quantise
-from rmr1_sdk.training.lessons import Lessons
-from rmr1_sdk.training.model_card import Exported
-from rmr1_sdk.training.sft import SftResult, sft
-from rmr1_sdk.training.tiny_model import TinyModel, make
+from rmr1_sdk.training import domain
+from rmr1_sdk.training.export.gguf_files import convert, quantise
+from rmr1_sdk.training.export.model_card import Exported
+from rmr1_sdk.training.export.stage import ExportPlan, export
+from rmr1_sdk.training.learn.sft import SftResult, sft
+from rmr1_sdk.training.tiny.lessons import Lessons
+from rmr1_sdk.training.tiny.model import TinyModel, make
 from tests.engines.training import EASY, plan, traces, write
 from tests.engines.trl_policy import UNTESTED_VLLM
 
@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 LEARNER = TinyModel(lessons=Lessons(domain=EASY, steps=400, learning_rate=3e-3))
-HELD_OUT = list(tiny.generate(50, seed=2, domain=EASY))
+HELD_OUT = list(domain.generate(50, seed=2, domain=EASY))
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_llama_cpp_makes_the_tokens_that_the_model_has_learned(tmp_path: Path) -
     """Of prompts and traces, and of text that its tokenizer has never seen."""
     from transformers import AutoTokenizer
 
-    rows = traces(60, domain=tiny.Domain())
+    rows = traces(60, domain=domain.Domain())
     make(rows, tmp_path / "base", TinyModel(hidden=256, layers=2))
     convert(tmp_path / "base", tmp_path / "full.gguf", "cor")
     quantise(tmp_path / "full.gguf", tmp_path / "small.gguf", "Q4_K_M")

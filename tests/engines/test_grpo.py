@@ -16,12 +16,11 @@ from rmr1_sdk.backends.checkpoint import Speech
 from rmr1_sdk.backends.transformers import Transformers
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import COR
-from rmr1_sdk.training import grpo as stage
-from rmr1_sdk.training import trainers
-from rmr1_sdk.training.card import Share
-from rmr1_sdk.training.grpo import GrpoPlan, GrpoResult, _settings, grpo
-from rmr1_sdk.training.held_out import HeldOut
-from rmr1_sdk.training.labelled import read_labelled
+from rmr1_sdk.training.data.card import Share
+from rmr1_sdk.training.data.held_out import HeldOut, read_labelled
+from rmr1_sdk.training.learn import grpo as stage
+from rmr1_sdk.training.learn import trainers
+from rmr1_sdk.training.learn.grpo import GrpoPlan, GrpoResult, _settings, grpo
 from rmr1_sdk.types import Pair
 from tests.engines import judge_policy
 from tests.engines.judge_policy import pairs_file, plan, scripted, slow, together, watched

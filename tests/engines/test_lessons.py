@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from rmr1_sdk import prompts
 from rmr1_sdk.cli import app
 from rmr1_sdk.errors import ConfigError, DataError
-from rmr1_sdk.training import lessons, tiny
-from rmr1_sdk.training.lessons import Lessons
-from rmr1_sdk.training.sft import sft
-from rmr1_sdk.training.tiny_model import TinyModel, make
+from rmr1_sdk.training.domain import Domain, generate, worked
+from rmr1_sdk.training.learn.sft import sft
+from rmr1_sdk.training.tiny import lessons
+from rmr1_sdk.training.tiny.lessons import Lessons
+from rmr1_sdk.training.tiny.model import TinyModel, make
 from tests.engines.training import EASY, plan, traces, write
 from tests.engines.trl_policy import UNTESTED_VLLM
 
@@ -60,9 +61,9 @@ def test_a_killed_reader_goes_on_and_ends_with_the_same_weights(
 
 
 def test_problems_of_files_are_left_out_in_whatever_words(tmp_path: Path) -> None:
-    domain = tiny.Domain(kinds=("order",), links=(3, 3), hops=(1, 2))
-    ahead = [tiny.worked(number, domain=domain) for number in range(30)]
-    pairs = [pair.model_copy(update={"question": ahead[3].pair.question}) for pair in tiny.generate(1)]
+    domain = Domain(kinds=("order",), links=(3, 3), hops=(1, 2))
+    ahead = [worked(number, domain=domain) for number in range(30)]
+    pairs = [pair.model_copy(update={"question": ahead[3].pair.question}) for pair in generate(1)]
     file = write(tmp_path / "test.jsonl", pairs)
     make(traces(40), tmp_path, TinyModel(**SIZE))
     from transformers import AutoTokenizer

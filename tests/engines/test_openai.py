@@ -9,8 +9,8 @@ import pytest
 
 from rmr1_sdk import BudgetExceeded, Judge, Pair
 from rmr1_sdk.backends.openai import OpenAI
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError
-from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.types import Completion, Message, Request, Sampling
 from tests.engines.server import Asked, Reply, Server, chat, refused
 

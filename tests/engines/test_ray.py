@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rmr1_sdk.benchmarks import BENCHMARKS
-from rmr1_sdk.judgments import read_judgments
+from rmr1_sdk.files.judgments import read_judgments
 from tests.published import write
 
 BLOCK = 50

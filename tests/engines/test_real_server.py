@@ -8,7 +8,7 @@ import pytest
 
 from rmr1_sdk.backends.conformance import check
 from rmr1_sdk.backends.openai import OpenAI
-from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.types import Completion, Message, Request, Sampling
 from tests.engines.process import Served, outlive
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from rmr1_sdk.training import tiny_model
-from rmr1_sdk.training.forecast import forecast
-from rmr1_sdk.training.grpo import GrpoResult
-from rmr1_sdk.training.memory import Machine, Shape, Trained, memory
-from rmr1_sdk.training.model_card import Exported
-from rmr1_sdk.training.recipe import accelerate_config, read_recipe, run
-from rmr1_sdk.training.sft import SftResult
+from rmr1_sdk.training.export.model_card import Exported
+from rmr1_sdk.training.learn.grpo import GrpoResult
+from rmr1_sdk.training.learn.sft import SftResult
+from rmr1_sdk.training.recipes.forecast import forecast
+from rmr1_sdk.training.recipes.memory import Machine, Shape, Trained, memory
+from rmr1_sdk.training.recipes.recipe import accelerate_config, read_recipe, run
+from rmr1_sdk.training.tiny import model as tiny_model
 from tests.engines.training import traces
 from tests.engines.trl_policy import UNTESTED_VLLM
 
@@ -95,7 +95,7 @@ def test_parameters_are_those_of_the_model(tmp_path: Path) -> None:
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from rmr1_sdk.training.trainers import adapters
+    from rmr1_sdk.training.learn.trainers import adapters
 
     tiny_model.make(
         traces(20), tmp_path, tiny_model.TinyModel(hidden=64, intermediate=128, layers=2, convolutions=False)

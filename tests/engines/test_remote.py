@@ -18,7 +18,7 @@ from rmr1_sdk.backends import remote
 from rmr1_sdk.backends.anthropic import Anthropic
 from rmr1_sdk.backends.openai import OpenAI
 from rmr1_sdk.backends.remote import Window, without_secrets
-from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.types import Completion, Message, Request
 from tests.engines.server import Asked, Reply, Server, chat, refused
 

@@ -13,12 +13,12 @@ import pytest
 
 from rmr1_sdk import Backend, ConfigError, DataError, Judge
 from rmr1_sdk.backends.transformers import InMemory, Transformers
-from rmr1_sdk.training import sft as stage
-from rmr1_sdk.training import tiny
-from rmr1_sdk.training.card import Share
-from rmr1_sdk.training.held_out import HeldOut
-from rmr1_sdk.training.sft import Example, SftResult, example, make_trainer, sft
-from rmr1_sdk.training.trainers import load
+from rmr1_sdk.training import domain
+from rmr1_sdk.training.data.card import Share
+from rmr1_sdk.training.data.held_out import HeldOut
+from rmr1_sdk.training.learn import sft as stage
+from rmr1_sdk.training.learn.sft import Example, SftResult, example, make_trainer, sft
+from rmr1_sdk.training.learn.trainers import load
 from tests.engines.training import EASY, on_the_hub, plan, traces, write
 from tests.engines.trl_policy import UNTESTED_VLLM
 
@@ -26,7 +26,7 @@ pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
 pytestmark = pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}")
 
 TRACES = traces(12)
-HELD_OUT = list(tiny.generate(4, seed=2, domain=EASY))
+HELD_OUT = list(domain.generate(4, seed=2, domain=EASY))
 
 
 def prepared(folder: Path, **given: Any) -> tuple[Any, list[Example]]:

@@ -7,8 +7,8 @@ import pytest
 
 from rmr1_sdk import ConfigError, DataError, Pair
 from rmr1_sdk.prompts import COR
-from rmr1_sdk.training.data import DataPlan, prepare, token_counter
-from rmr1_sdk.training.sources import Source, read_pairs
+from rmr1_sdk.training.data.prepare import DataPlan, prepare, token_counter
+from rmr1_sdk.training.data.sources import Source, read_pairs
 
 ROWS = [
     {

@@ -18,9 +18,9 @@ from rmr1_sdk import BackendError, ConfigError, Judge, Pair, connect
 from rmr1_sdk.backends.conformance import CHECKS, check
 from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.backends.transformers import Transformers
-from rmr1_sdk.loop import submit, wait
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.prompts import COR
-from rmr1_sdk.training.tiny_model import make
+from rmr1_sdk.training.tiny.model import make
 from rmr1_sdk.types import Completion, Message, Request, Sampling
 from tests.engines.training import SMALL, on_the_hub, traces
 

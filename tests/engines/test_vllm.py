@@ -21,8 +21,8 @@ from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.backends.openai import OpenAI
 from rmr1_sdk.backends.transformers import Transformers
 from rmr1_sdk.backends.vllm import VLLM
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import MissingExtraError
-from rmr1_sdk.loop import submit, wait
 from rmr1_sdk.prompts import COR
 from rmr1_sdk.types import Completion, Message, Request, Sampling
 from tests.engines.process import Served, outlive

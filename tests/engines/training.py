@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rmr1_sdk import Pair
-from rmr1_sdk.training import tiny
-from rmr1_sdk.training.sft import SftPlan
-from rmr1_sdk.training.steps import Trace
-from rmr1_sdk.training.tiny_model import TinyModel, make
+from rmr1_sdk.training.domain import Domain, generate, trace
+from rmr1_sdk.training.learn.sft import SftPlan
+from rmr1_sdk.training.stage import Trace
+from rmr1_sdk.training.tiny.model import TinyModel, make
 from rmr1_sdk.types import Value
 
-EASY = tiny.Domain(kinds=("order",), links=(3, 4), hops=(1, 2))
+EASY = Domain(kinds=("order",), links=(3, 4), hops=(1, 2))
 """Who stands next, or next but one, in a row of four or five."""
 SMALL = TinyModel(hidden=32, intermediate=64, layers=1, heads=2, convolutions=False, context=512)
 """A Llama, so that its sequences can be packed."""
 
 
-def traces(count: int, family: Literal["cor", "reasoning"] = "cor", domain: tiny.Domain = EASY) -> list[Trace]:
+def traces(count: int, family: Literal["cor", "reasoning"] = "cor", domain: Domain = EASY) -> list[Trace]:
     return [
-        Trace(pair=pair, text=tiny.trace(pair, family), family=family, prompt=family, teacher=1, model="tiny")
-        for pair in tiny.generate(count, seed=1, domain=domain)
+        Trace(pair=pair, text=trace(pair, family), family=family, prompt=family, teacher=1, model="tiny")
+        for pair in generate(count, seed=1, domain=domain)
     ]
 
 

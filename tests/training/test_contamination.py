@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import ConfigError, DataError, Pair
-from rmr1_sdk.training.contamination import NGRAM, Benchmarks
+from rmr1_sdk.training.data.contamination import NGRAM, Benchmarks
 
 TEXT = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 

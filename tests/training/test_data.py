@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import ConfigError, DataError, Pair
-from rmr1_sdk.pairs import read_pairs
-from rmr1_sdk.training.data import DataPlan, prepare
-from rmr1_sdk.training.sources import Source
-from rmr1_sdk.training.tiny import Domain, generate, solve
+from rmr1_sdk.files.pairs import read_pairs
+from rmr1_sdk.training.data.prepare import DataPlan, prepare
+from rmr1_sdk.training.data.sources import Source
+from rmr1_sdk.training.domain import Domain, generate, solve
 
 
 def rows_file(folder: Path, *rows: object, name: str = "some.jsonl") -> Path:

@@ -11,10 +11,10 @@ import pytest
 
 from rmr1_sdk import BackendError, BudgetExceeded, Completion, ConfigError, DataError, FakeBackend, Pair, Request, Usage
 from rmr1_sdk.prompts import COR, REASONING, Prompt, shown_pair
-from rmr1_sdk.training.distill import distill, estimate, verify
-from rmr1_sdk.training.steps import Trace, read_traces
-from rmr1_sdk.training.teachers import Replay, teacher
-from rmr1_sdk.training.tiny import Domain, Teacher, generate, trace
+from rmr1_sdk.training.domain import Domain, Teacher, generate, trace
+from rmr1_sdk.training.stage import Trace, read_traces
+from rmr1_sdk.training.traces.distill import distill, estimate, verify
+from rmr1_sdk.training.traces.teachers import Replay, teacher
 
 PAIRS = [
     pair if (pair.label == "A") == (number % 2 == 0) else pair.swapped() for number, pair in enumerate(generate(80))

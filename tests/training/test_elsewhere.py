@@ -11,11 +11,11 @@ import pytest
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import COR
 from rmr1_sdk.rewards.verl import verdict_score
-from rmr1_sdk.training import tiny
-from rmr1_sdk.training.elsewhere import emit, openrlhf_options, verl_options
-from rmr1_sdk.training.recipe import Recipe, read_recipe
+from rmr1_sdk.training import domain
+from rmr1_sdk.training.recipes.emit import emit, openrlhf_options, verl_options
+from rmr1_sdk.training.recipes.recipe import Recipe, read_recipe
 
-PAIRS = list(tiny.generate(4, seed=3))
+PAIRS = list(domain.generate(4, seed=3))
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_verl_is_told_the_recipes_settings(recipe: Recipe) -> None:
     assert rows[0]["prompt"] == [message.model_dump() for message in COR.render(PAIRS[0])]
     for row, pair in zip(rows, PAIRS, strict=True):
         score = verdict_score(
-            row["data_source"], tiny.trace(pair), row["reward_model"]["ground_truth"], row["extra_info"]
+            row["data_source"], domain.trace(pair), row["reward_model"]["ground_truth"], row["extra_info"]
         )
         assert score == {"score": 1.0}
     assert verdict_score("rmr1", "<answer>[[A]]</answer>", "B", rule="robust", num_turns=2) == {"score": -1.0}

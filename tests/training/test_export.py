@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import ConfigError, Judgment, Pair, Verdict
-from rmr1_sdk.stats import wilson
-from rmr1_sdk.training import data
-from rmr1_sdk.training import export as stage
-from rmr1_sdk.training.export import ExportPlan, export
-from rmr1_sdk.training.gguf_files import merge_scores
-from rmr1_sdk.training.held_out import HeldOut
-from rmr1_sdk.training.model_card import Exported, ExportedFile, model_card
-from rmr1_sdk.training.parity import parity
-from rmr1_sdk.training.sources import Source
+from rmr1_sdk.statistics.intervals import wilson
+from rmr1_sdk.training.data import prepare as data
+from rmr1_sdk.training.data.held_out import HeldOut
+from rmr1_sdk.training.data.sources import Source
+from rmr1_sdk.training.export import stage
+from rmr1_sdk.training.export.gguf_files import merge_scores
+from rmr1_sdk.training.export.model_card import Exported, ExportedFile, model_card
+from rmr1_sdk.training.export.parity import parity
+from rmr1_sdk.training.export.stage import ExportPlan, export
 
 
 def judgments(*winners: str) -> list[Judgment]:

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import REASONING
-from rmr1_sdk.training import tiny
-from rmr1_sdk.training.card import Share
-from rmr1_sdk.training.grpo import GrpoPlan, _Rewards, collapse, grpo, learning_rate
-from rmr1_sdk.training.held_out import HeldOut
-from rmr1_sdk.training.trace_rewards import PARTS, Part, trace_reward
-from rmr1_sdk.training.trainers import leave
+from rmr1_sdk.training import domain
+from rmr1_sdk.training.data.card import Share
+from rmr1_sdk.training.data.held_out import HeldOut
+from rmr1_sdk.training.learn.grpo import GrpoPlan, _Rewards, collapse, grpo, learning_rate
+from rmr1_sdk.training.learn.trace_rewards import PARTS, Part, trace_reward
+from rmr1_sdk.training.learn.trainers import leave
 from rmr1_sdk.types import Completion, Judgment, Pair, Verdict
 
 NO = Share(share=0, low=0, high=0, of=1)
@@ -171,14 +171,14 @@ def test_solutions_without_numbers_end_in_the_words_of_the_reference(reference: 
 @pytest.mark.parametrize("family", ["cor", "reasoning"])
 def test_the_tiny_teacher_gets_full_marks_whatever_its_verdict(family: Any) -> None:
     parts = [part for part in PARTS if family == "cor" or part != "rubric"]
-    for pair in tiny.generate(8):
-        text = tiny.trace(pair, family).replace("[[A]]", "[[B]]")
+    for pair in domain.generate(8):
+        text = domain.trace(pair, family).replace("[[A]]", "[[B]]")
         assert [trace_reward(part, text, pair) for part in parts] == [1.0] * len(parts)
 
 
 def test_in_the_tiny_domain_the_work_counts_and_an_empty_rubric_is_none() -> None:
-    pair = next(tiny.generate(1))
-    assert trace_reward("solution", tiny.trace(pair).replace(" = ", " = 1"), pair) == 0
+    pair = next(domain.generate(1))
+    assert trace_reward("solution", domain.trace(pair).replace(" = ", " = 1"), pair) == 0
     assert trace_reward("solution", "<type>Chat</type><rubric></rubric>", pair) == 0
 
 

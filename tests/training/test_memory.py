@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.training.memory import Generation, Machine, Shape, Trained, memory
+from rmr1_sdk.training.recipes.memory import Generation, Machine, Shape, Trained, memory
 
 QWEN: dict[str, Any] = {"vocab": 152064, "qkv_bias": True}
 SEVEN = Shape(layers=28, hidden=3584, intermediate=18944, heads=28, kv_heads=4, **QWEN)

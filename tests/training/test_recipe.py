@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.training import grpo, sft
-from rmr1_sdk.training.forecast import forecast, grpo_steps, sft_steps
-from rmr1_sdk.training.recipe import Recipe, read_recipe, run, shipped
+from rmr1_sdk.training.learn import grpo, sft
+from rmr1_sdk.training.recipes.forecast import forecast, grpo_steps, sft_steps
+from rmr1_sdk.training.recipes.recipe import Recipe, read_recipe, run, shipped
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 

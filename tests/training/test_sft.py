@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import Completion, ConfigError, DataError, FakeBackend, Judge, Pair, Request
-from rmr1_sdk.training.held_out import HeldOut, read_held_out
-from rmr1_sdk.training.sft import SftPlan, example, learning_rate, sft
-from rmr1_sdk.training.steps import Trace
-from rmr1_sdk.training.tiny import generate, trace
+from rmr1_sdk.training.data.held_out import HeldOut, read_held_out
+from rmr1_sdk.training.domain import generate, trace
+from rmr1_sdk.training.learn.sft import SftPlan, example, learning_rate, sft
+from rmr1_sdk.training.stage import Trace
 
 PAIR = next(iter(generate(1)))
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rmr1_sdk import ConfigError, DataError, Message, Pair
-from rmr1_sdk.training.sources import Source, read_pairs
+from rmr1_sdk.training.data.sources import Source, read_pairs
 
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}
 SAID, UNSAID = {"role": "assistant", "content": "Said."}, {"role": "assistant", "content": "Unsaid."}

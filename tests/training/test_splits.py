@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from rmr1_sdk import ConfigError
-from rmr1_sdk.training.splits import Member, Parts, check_parts, parse_parts, split
+from rmr1_sdk.training.data.splits import Member, Parts, check_parts, parse_parts, split
 
 
 def rows_of(parts: dict[int, str], members: list[Member]) -> Counter[tuple[str, str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rmr1_sdk import ConfigError, DataError, Pair
-from rmr1_sdk.training.steps import Step, Trace, read_traces
+from rmr1_sdk.training.stage import Step, Trace, read_traces
 
 
 def step(folder: Path, seed: int = 0, stage: str = "data") -> Step:

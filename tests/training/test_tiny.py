@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from rmr1_sdk import BackendError, ConfigError, Judge, Message, Pair, Request, read
 from rmr1_sdk.prompts import COR, REASONING
-from rmr1_sdk.stats import wilson
-from rmr1_sdk.training import tiny
-from rmr1_sdk.training.tiny import Domain, Kind, Teacher, generate, has_right_reasons, solve, trace, worked
-from rmr1_sdk.training.trace_rewards import trace_reward
+from rmr1_sdk.statistics.intervals import wilson
+from rmr1_sdk.training import domain as domain_module
+from rmr1_sdk.training.domain import Domain, Kind, Teacher, generate, has_right_reasons, solve, trace, worked
+from rmr1_sdk.training.learn.trace_rewards import trace_reward
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PAIRS = list(generate(4800, seed=3))
@@ -269,7 +269,7 @@ def test_domains_that_cannot_be(options: dict[str, object], message: str) -> Non
 def test_more_pairs_than_a_domain_has(monkeypatch: pytest.MonkeyPatch) -> None:
     domain = Domain(kinds=("sum",), steps=(1, 1), largest=2, distractor=0)
     for words, few in (("_NAMES", ["Ann", "Bob"]), ("_THINGS", ["cups"]), ("_SAYS", ["It is {}."])):
-        monkeypatch.setattr(tiny, words, few)
+        monkeypatch.setattr(domain_module, words, few)
     with pytest.raises(ConfigError, match=r"not 5000 different pairs in this domain; sum ran out at \d+"):
         list(generate(5000, domain=domain))
 

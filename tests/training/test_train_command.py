@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rmr1_sdk.cli import train
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.training.tiny import generate
+from rmr1_sdk.training.domain import generate
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -26,8 +26,8 @@ from rmr1_sdk import (
     connect,
     read,
 )
+from rmr1_sdk.audit import Audit, audit
 from rmr1_sdk.benchmarks import Scores, judge_options, load, read_results
-from rmr1_sdk.benchmarks.audit import Audit, audit
 from rmr1_sdk.rewards import RewardMetrics, openrlhf, preference_reward, trl, verdict_reward, verl
 from rmr1_sdk.server import Limits, create_app, listen, run
 

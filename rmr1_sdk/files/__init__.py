@@ -1,0 +1,1 @@
+"""Files: rows, pairs, judgments, the completion store, models and the hub."""

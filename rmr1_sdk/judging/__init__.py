@@ -1,0 +1,1 @@
+"""Judging: options, the session with a backend, and the flows that compare, rank and grade."""

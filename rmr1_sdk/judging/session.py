@@ -1,0 +1,225 @@
+"""An engine at work for one judge, in one process: what is asked, within which limits, and what is kept.
+
+Everything here runs on the background loop.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from rmr1_sdk import prompts
+from rmr1_sdk.backends import Backend
+from rmr1_sdk.concurrency import Memo, drive, tasks
+from rmr1_sdk.errors import BudgetExceeded, GradingFailed, JudgmentFailed
+from rmr1_sdk.files.store import Store
+from rmr1_sdk.judging.flow import Ask
+from rmr1_sdk.judging.options import JudgeOptions
+from rmr1_sdk.judging.pairwise import Policy
+from rmr1_sdk.judging.pointwise import Grading
+from rmr1_sdk.judging.ranking import Contest
+from rmr1_sdk.judging.streaming import Listener, Stream
+from rmr1_sdk.prompts.pointwise import Pointwise, Topic
+from rmr1_sdk.types import Answered, Completion, Grade, Judgment, Pair, Ranking, Request, Rubric, Section
+
+__all__ = ["Session"]
+
+_RUBRICS = 4096
+"""How many rubrics a session keeps."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a comparison works with: when its time is over, and who listens to what is written."""
+
+    deadline: float | None
+    listen: Callable[[Ask], Listener] | None = None
+
+
+class Session:
+    """A judge's engine, its limits, and the tokens it has spent. The model is loaded on first use.
+
+    Args:
+        backend: the engine, which stays its owner's.
+        store: completions kept there are not asked for again.
+        options: how to judge.
+    """
+
+    def __init__(self, backend: Backend, store: Store | None, options: JudgeOptions) -> None:
+        self._backend = backend
+        self._store = store
+        self._options = options
+        self.spent = 0
+        self._policy: Policy | None = None
+        self._comparisons = asyncio.Semaphore()
+        self._grades = asyncio.Semaphore()
+        self._requests = asyncio.Semaphore()
+        self._streaming = False
+        self._rubrics: Memo[Topic, Rubric] = Memo(_RUBRICS)
+        self._starting = asyncio.Lock()
+
+    # --- comparing -----------------------------------------------------------------------------
+
+    async def compare(self, pair: Pair, stream: Stream[Section] | None = None) -> Judgment:
+        """The judgment of a pair; sections go to `stream` while they are written."""
+        policy = await self.start()
+        async with self._comparisons:
+            listen = None
+            if stream:
+                listen = partial(Listener, stream.put, thinking=policy.prompt.family == "reasoning")
+            work = self._work(listen)
+            judgment = await drive(policy.flow(pair), partial(self._round, work=work))
+        if judgment.winner is None and self._options.on_failure == "raise":
+            raise JudgmentFailed(judgment)
+        return judgment
+
+    async def play(self, pair: Pair, stream: Stream[Section]) -> None:
+        """Compare, and put the judgment and the end into the stream too."""
+        try:
+            judgment = await self.compare(pair, stream)
+            stream.put(Section(name="judgment", done=True, judgment=judgment))
+        finally:
+            stream.put(None)
+
+    async def rank(self, contest: Contest, advance: Callable[[], None]) -> Ranking:
+        """All duels of a round at once."""
+
+        async def duels(pairs: Sequence[Pair]) -> list[Judgment]:
+            """The judgments of a round. The first error cancels the others."""
+            async with tasks(map(self.compare, pairs)) as started:
+                for task in started:
+                    task.add_done_callback(lambda _: advance())
+                return await asyncio.gather(*started)
+
+        return await drive(contest.flow(), duels)
+
+    async def window(self) -> int:
+        """How many comparisons to start ahead: enough that one slow pair does not leave the engine idle."""
+        await self.start()
+        return 4 * self._at_once(self._options.votes * (2 if self._options.orders == "both" else 1))
+
+    # --- grading -------------------------------------------------------------------------------
+
+    async def rubric(self, topic: Topic) -> Rubric:
+        """The rubric of a topic. Raises GradingFailed where none came."""
+        grading = self._grading(await self.start())
+        async with self._grades:
+            written = await self._written(topic, grading, self._work())
+        if written.rubric is None:
+            raise GradingFailed(written)
+        return written.rubric
+
+    async def grade(self, answered: Answered) -> Grade:
+        """The grade of an answer, by its rubric or by one that is written first."""
+        grading = self._grading(await self.start())
+        async with self._grades:
+            work = self._work()  # its time begins now, not while it waits
+            if isinstance(answered.rubric, Rubric):
+                grade = Grade(rubric=answered.rubric)
+            else:
+                topic = Topic(answered.question, answered.rubric, answered.reference)
+                grade = await self._written(topic, grading, work)
+            if grade.rubric:
+                marked = await drive(grading.grade(answered, grade.rubric), partial(self._round, work=work))
+                cost = {"usage": grade.usage + marked.usage, "latency_s": grade.latency_s + marked.latency_s}
+                grade = marked.model_copy(update=cost)
+        if grade.score is None and self._options.on_failure == "raise":
+            raise GradingFailed(grade)
+        return grade
+
+    async def _written(self, topic: Topic, grading: Grading, work: _Work) -> Grade:
+        """The rubric of a topic, written when it is first asked for; what was kept has cost nothing."""
+        async with self._rubrics.turn(topic):
+            if rubric := self._rubrics.get(topic):
+                return Grade(rubric=rubric)
+            written = await drive(grading.rubric(topic), partial(self._round, work=work))
+            if written.rubric:
+                self._rubrics.put(topic, written.rubric)
+            return written
+
+    def _grading(self, policy: Policy) -> Grading:
+        """Grading with the same options; a text ends by its own stop strings, unless some were given."""
+        options = self._options
+        stop = options.sampling.stop if "stop" in options.sampling.model_fields_set else ()
+        return Grading(
+            prompt=Pointwise(thinks=policy.prompt.family == "reasoning"),
+            model=policy.model,
+            sampling=options.sampling_for(policy.prompt, options.votes).model_copy(update={"stop": stop}),
+            can_choose=policy.can_choose,
+            options=options,
+        )
+
+    # --- asking the engine ---------------------------------------------------------------------
+
+    async def start(self) -> Policy:
+        """Load the model where it is not; the policy in use."""
+        async with self._starting:
+            if self._policy is None:
+                policy = await asyncio.to_thread(self._make_policy)
+                orders = 2 if self._options.orders == "both" else 1
+                self._comparisons = asyncio.Semaphore(self._at_once(self._options.votes * orders))
+                self._grades = asyncio.Semaphore(self._at_once(self._options.votes))
+                self._requests = asyncio.Semaphore(self._concurrency)
+                self._streaming = self._backend.capabilities.streaming
+                self._policy = policy
+        return self._policy
+
+    def _make_policy(self) -> Policy:
+        options, capabilities = self._options, self._backend.capabilities
+        prompt = prompts.resolve(
+            options.prompt,
+            model=self._backend.model,
+            chat_template=capabilities.chat_template,
+            recorded=capabilities.prompt,
+        )
+        return Policy(
+            prompt=prompt,
+            model=self._backend.model,
+            sampling=options.sampling_for(prompt, options.max_votes or options.votes),
+            can_choose=capabilities.choices and capabilities.prefix,
+            options=options,
+        )
+
+    @property
+    def _concurrency(self) -> int:
+        return self._options.max_concurrency or self._backend.capabilities.concurrency
+
+    def _at_once(self, requests: int) -> int:
+        """As many as fill the engine with so many requests each, and no more: later rounds find a prefix still warm."""
+        return max(1, self._concurrency // requests)
+
+    def _work(self, listen: Callable[[Ask], Listener] | None = None) -> _Work:
+        timeout = self._options.timeout_s
+        return _Work(None if timeout is None else time.monotonic() + timeout, listen)
+
+    async def _round(self, asks: Sequence[Ask], work: _Work) -> list[Completion | None]:
+        """The completions of a round, None where time ran out. The first error cancels the others."""
+        left = None if work.deadline is None else max(0.0, work.deadline - time.monotonic())
+        async with tasks(self._complete(ask, work) for ask in asks) as started:
+            await asyncio.wait(started, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
+            for task in started:
+                if task.done() and (error := task.exception()):
+                    raise error
+            return [task.result() if task.done() else None for task in started]
+
+    async def _complete(self, ask: Ask, work: _Work) -> Completion:
+        if work.listen is None or ask.request.choices:
+            return await self.complete(ask.request)
+        listener = work.listen(ask)
+        completion = await self.complete(ask.request, on_text=listener.hear)
+        listener.finish(completion)
+        return completion
+
+    async def complete(self, request: Request, on_text: Callable[[str], None] | None = None) -> Completion:
+        """One completion, within the limits, or from the store."""
+        await self.start()
+        if self._store and (kept := await self._store.get(self._backend.identity, request)):
+            return kept
+        most = self._options.max_tokens_total
+        async with self._requests:
+            if most is not None and self.spent >= most:
+                raise BudgetExceeded(f"{self.spent} tokens are spent of max_tokens_total={most}")
+            completion = await self._backend.generate(request, on_text=on_text if self._streaming else None)
+        self.spent += completion.usage.total_tokens
+        return await self._store.put(self._backend.identity, request, completion) if self._store else completion

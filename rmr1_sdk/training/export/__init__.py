@@ -1,0 +1,1 @@
+"""Export: merged checkpoints, GGUF files and their measured agreement."""

@@ -1,0 +1,1 @@
+"""Recipes: all stages of training in one YAML file."""

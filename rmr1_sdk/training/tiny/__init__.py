@@ -1,0 +1,1 @@
+"""A tiny model made from nothing, and the lessons it reads first."""

@@ -1,0 +1,1 @@
+"""Traces: judgments written by teachers, and checked."""
