@@ -40,10 +40,10 @@ from rmr1_sdk import (
 )
 from rmr1_sdk.server import Limits, create_app, events, listen
 from tests.conftest import heed_ctrl_c
+from tests.judging.test_pointwise import QUESTION, RUBRIC, Asked
+from tests.judging.test_streaming import CHAT
 from tests.replies import by_xs, by_xs_or_mute, decided, mute
 from tests.serving import Serving, read_events, serving
-from tests.test_grading import QUESTION, RUBRIC, Asked
-from tests.test_streaming import CHAT
 
 ROOT = Path(__file__).parents[1]
 PAIR = {"question": "How many?", "a": "xx", "b": "x"}

@@ -230,7 +230,7 @@ def test_tallies_count_unreadable_readings_and_orders_without_any() -> None:
 def test_recorded_votes_of_a_real_judge(risk: float, readings: int, differ: int) -> None:
     """The figures of perf/README.md: 40 pairs, 16 readings each."""
     asked = changed = 0
-    lines = (Path(__file__).parents[1] / "perf" / "votes.jsonl").read_text().splitlines()[1:]
+    lines = (Path(__file__).parents[2] / "perf" / "votes.jsonl").read_text().splitlines()[1:]
     for pair in map(json.loads, lines):
         said = {shown: [v(vote["winner"], shown) for vote in pair[shown]] for shown in ("AB", "BA")}
         for rounds in range(1, 9):

@@ -34,11 +34,11 @@ from rmr1_sdk.backends.conformance import CHECKS, check
 from rmr1_sdk.backends.rmr1 import RMR1
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.server import Limits
+from tests.backends.test_conformance import Model
+from tests.judging.test_streaming import CHAT
 from tests.replies import always_a, by_xs, decided
 from tests.serving import serving
-from tests.test_conformance import Model
 from tests.test_server import Held, until
-from tests.test_streaming import CHAT
 
 HELLO = Request(messages=(Message(role="user", content="Hello"),))
 PAIRS = [Pair(question=f"What is {n}?", a=str(n), b="0", id=str(n)) for n in range(1, 30)]

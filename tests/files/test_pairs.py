@@ -58,7 +58,7 @@ def test_a_pair_a_line(tmp_path: Path) -> None:
 
 
 def test_our_own_pairs_are_read() -> None:
-    pairs, bad = read_pairs(Path(__file__).parents[1] / "examples" / "pairs.jsonl")
+    pairs, bad = read_pairs(Path(__file__).parents[2] / "examples" / "pairs.jsonl")
     kinds = {pair.metadata["kind"] for pair in pairs}
     assert (len(pairs), bad) == (14, [])
     assert kinds == {"chat", "math", "code", "safety", "multi-turn", "injection", "identical"}
