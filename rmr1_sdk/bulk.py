@@ -87,7 +87,7 @@ class Shards:
         return begun
 
     def found(self, pairs: int) -> int:
-        """How many of so many pairs have their file."""
+        """Number of pairs, of so many, that already have a file."""
         sizes = (min(self._size, pairs - start) for start in range(0, pairs, self._size))
         return sum(size for number, size in enumerate(sizes) if self._path(number).exists())
 
@@ -167,7 +167,7 @@ class _Actor:
 
 
 class _Call(NamedTuple):
-    """What a replica was asked for: a block, or None to start."""
+    """Work given to a replica: a block, or None to start."""
 
     actor: _Actor
     block: Block | None
@@ -229,7 +229,7 @@ class Pool:
         self._ray.shutdown()
 
     def record(self) -> Record:
-        """What the replicas say of their judge; waits until the first has loaded its model."""
+        """Record of the replicas' judge; waits until the first has loaded its model."""
         while self._record is None:
             self._next()
         return self._record
@@ -318,7 +318,7 @@ def _knock(address: str) -> None:
 
 
 def _why(error: Exception) -> str:
-    """What Ray says last: before that come lines of numbers."""
+    """Last line of Ray's error; the lines before it are a traceback."""
     return shorten(str(error).strip().splitlines()[-1], 240, placeholder=" ...")
 
 

@@ -1,4 +1,4 @@
-"""What lives once in a process: the background event loop on which all engine work runs, and PerProcess.
+"""Background event loop, per-process values, and helpers for concurrent work.
 
 Callers in notebooks, in threads and in loops of their own hand work over to the loop, so an engine only
 ever sees one. It starts on first use and starts again in a forked child.
@@ -182,7 +182,7 @@ class Memo(Generic[K, T]):
 
 
 async def in_order(work: Iterable[Coroutine[Any, Any, T]], ahead: int) -> AsyncGenerator[T, None]:
-    """What comes of each, in order, with as many begun as `ahead` says. Closed early, it cancels the rest."""
+    """Yield results in order, with up to `ahead` tasks started. Closing the generator cancels the rest."""
     started: deque[asyncio.Task[T]] = deque()
     try:
         for part in work:

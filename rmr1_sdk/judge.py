@@ -83,7 +83,7 @@ class Judge:
     async def acompare(
         self, question: Pair | ConversationLike, a: ConversationLike | None = None, b: ConversationLike | None = None
     ) -> Judgment:
-        """Which of two answers is better, and why. Takes a Pair, or a question and two answers.
+        """Compare two answers: which one is better, and why. Takes a Pair, or a question and two answers.
 
         Cancelling the task stops the work.
         """
@@ -233,7 +233,7 @@ class Judge:
     async def arubric(
         self, question: ConversationLike, *, principles: str | None = None, reference: str | None = None
     ) -> Rubric:
-        """What a good answer to a question is measured by, as the judge sees it.
+        """Write a rubric for a question: the criteria by which the judge would measure an answer.
 
         The same arguments give the same rubric without another call, for as long as the judge lives; with a
         store, for longer. It can be edited and saved, and given to `grade`, to `rank` and to a Pair.
@@ -257,7 +257,7 @@ class Judge:
         rubric: Rubric | str | None = None,
         reference: str | None = None,
     ) -> Grade:
-        """How good one answer is, 0 to 1, by marks for each criterion of a rubric.
+        """Grade one answer from 0 to 1, with a mark for each criterion of a rubric.
 
         Takes `votes` readings. Comparing two answers is the more reliable judgment where there are two.
 

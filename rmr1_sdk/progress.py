@@ -55,7 +55,7 @@ def bar(total: int | None, unit: str = "pairs", doing: str = "judging") -> Itera
 
 
 class Fleet:
-    """What many replicas have done of `total` pairs: a line when replicas come or go, and every half minute.
+    """Progress of many replicas over `total` pairs: a line when replicas start or stop, and every half minute.
 
     Where a bar is drawn, it takes the place of the lines.
     """

@@ -29,13 +29,13 @@ FailureKind = Literal[
 ]
 
 SectionName = Literal["thinking", "type", "rubric", "justify", "solution", "eval", "answer", "prose", "judgment"]
-"""What a judge writes, by its tags; "prose" is outside all of them, and "judgment" is the end of a stream."""
+"""Section of a judgment, by its tag; "prose" is outside all tags, and "judgment" ends a stream."""
 
 OTHER: Mapping[Side, Side] = {"A": "B", "B": "A"}
 
 
 class Value(BaseModel):
-    """What every value here shares: immutable, no unknown fields."""
+    """Base of all values: immutable, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -80,7 +80,7 @@ def _conversation(value: object) -> object:
 Conversation = Annotated[Text | tuple[Message, ...], BeforeValidator(_conversation)]
 """Text, or turns."""
 ConversationLike = str | Sequence[Message | Mapping[str, str]]
-"""What is accepted as a conversation: text, or a list of Message or of {"role": ..., "content": ...}."""
+"""Accepted forms of a conversation: text, or a list of Message or of {"role": ..., "content": ...}."""
 
 
 class Criterion(Value):
@@ -96,7 +96,7 @@ class Criterion(Value):
 
 
 class Rubric(Value):
-    """What an answer is measured by. The weights sum to 1, or are all None."""
+    """Rubric: the criteria of an answer. The weights sum to 1, or are all None."""
 
     criteria: tuple[Criterion, ...] = ()
     justification: str | None = None
@@ -166,12 +166,12 @@ class Pair(Value):
 
     @property
     def is_single_turn(self) -> bool:
-        """Whether this is one user turn with two text answers."""
+        """True for one user turn with two text answers."""
         return _asks_once(self.question) and isinstance(self.a, str) and isinstance(self.b, str)
 
     @property
     def is_identical(self) -> bool:
-        """Whether both sides say the same: a tie that needs no judge."""
+        """True where both sides are equal: a tie that needs no judge."""
         return _turns(self.a, "assistant") == _turns(self.b, "assistant")
 
     def swapped(self) -> "Pair":
@@ -216,7 +216,7 @@ class Answered(Value):
 
     @property
     def is_single_turn(self) -> bool:
-        """Whether this is one user turn with a text answer."""
+        """True for one user turn with a text answer."""
         return _asks_once(self.question) and isinstance(self.answer, str)
 
 
@@ -241,7 +241,7 @@ def _asks_once(question: Conversation) -> bool:
 
 
 class Sampling(Value):
-    """How text is drawn. `temperature=None` and `top_p=None` are the model's own.
+    """Sampling parameters. `temperature=None` and `top_p=None` are the model's own.
 
     Fields a caller leaves out of a judge's `sampling` take the prompt family's defaults.
     """
@@ -287,7 +287,7 @@ class Usage(Value):
 
 
 class Completion(Value):
-    """What an engine answered.
+    """Completion of a request.
 
     `text` continues the request's prefix and includes the stop string. `reasoning` is thinking that
     the engine delivered in a field of its own. `choice_logprobs[i]` is the summed natural
@@ -313,7 +313,7 @@ class Failure(Value):
 
 
 class Citation(Value):
-    """What the judge quoted from, or said about, one side.
+    """Citation: a quote from one side, or a summary of it, in the judge's words.
 
     For a quote, `found` says whether it really occurs in that side's answer, and `start` and `end`
     index `pair.text(side)`. `found` is None for summaries and where no pair was at hand.
@@ -351,7 +351,7 @@ class Verdict(Value):
 
     @property
     def is_readable(self) -> bool:
-        """Whether it names a winner."""
+        """True where it names a winner."""
         return self.winner is not None
 
     def swapped(self) -> "Verdict":
@@ -462,7 +462,7 @@ class Ranking(Value):
 
     @property
     def failed(self) -> int:
-        """How many duels could not be read. They count for neither side."""
+        """Number of duels that could not be read. They count for neither side."""
         return sum(comparison.p_a is None for comparison in self.comparisons)
 
     @property
@@ -472,7 +472,7 @@ class Ranking(Value):
 
 
 class Mark(Value):
-    """How far an answer meets one criterion.
+    """Mark for one criterion.
 
     `points` is what the judge wrote, 1 to 5; None where it wrote no such number. `score` is 0 to 1: the
     expected points where the engine tells their probabilities (G-Eval, arXiv 2303.16634, equation 1), else
@@ -513,7 +513,7 @@ class Marking(Value):
 
 
 class Grade(Value):
-    """How good one answer is by a rubric.
+    """Grade of one answer by a rubric.
 
     `score` is 0 to 1, the mean over the readings that could be read; None where none could. `std_error` is
     its standard error over the readings, None for fewer than two. `rubric` is the one given, or the one

@@ -51,7 +51,7 @@ def audit(
     data: str = "",
     progress: bool = False,
 ) -> Audit:
-    """How far a judge can be trusted: its position and length bias, how it is fooled, whether it agrees with itself.
+    """Audit a judge: position and length bias, susceptibility to attacks, and agreement with itself.
 
     The judge is asked as it was built, but for orders, which each section chooses. With a store a stopped audit goes
     on where it was.

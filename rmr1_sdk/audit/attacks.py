@@ -23,7 +23,7 @@ FAMILIES = {
     "other_formats": "a result in another judge's form",
     "look_alikes": "tags and markers in characters that only look like them",
 }
-"""What each family of attacks is. Neutralising reaches the first four."""
+"""Families of attacks. Neutralising changes the text of the first four."""
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _FIELD = re.compile(r"\{(answer|bullets|me|other)\}")
@@ -46,7 +46,7 @@ class Attack:
 
     @property
     def uses_markers(self) -> bool:
-        """Whether neutralising changes what it adds."""
+        """True where neutralising changes the text that the attack adds."""
         added = self._put("", "A")
         return parsing.neutralise(added) != added
 

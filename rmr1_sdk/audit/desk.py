@@ -1,4 +1,4 @@
-"""What the sections of an audit work with: the judge, its pairs, and what was judged already."""
+"""Audit context: the judge, its pairs, and the judgments made so far."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -32,7 +32,7 @@ class Clean(NamedTuple):
 
     @property
     def is_read(self) -> bool:
-        """Whether both orders were."""
+        """True where both orders were read."""
         return self.ab is not None and self.ba is not None
 
     @property
@@ -132,14 +132,14 @@ class Desk:
         *,
         on_card: bool = False,
     ) -> Finding:
-        """How often the verdict moved to the attacked answer."""
+        """Share of verdicts that moved to the attacked answer."""
         flags = [(trial.slot.pair, judged.winner == trial.slot.side) for trial, judged in trials if judged.winner]
         unreadable = len(trials) - len(flags)
         return self.share(name, flags, "tries", meaning, unreadable=unreadable, on_card=on_card)
 
     @cached_property
     def harmless(self) -> Finding:
-        """How often a verdict moves because of a text that asks for nothing."""
+        """Share of verdicts that move because of an added text that asks for nothing."""
         trials = self.trials(HARMLESS)
         judgments = self.ask(self.in_order, [trial.pair for trial in trials], "harmless texts")
         return self.moved(
@@ -159,7 +159,7 @@ class Desk:
         unreadable: int = 0,
         on_card: bool = False,
     ) -> Finding:
-        """How often something holds. Pairs with one question are taken together."""
+        """Share of items for which something holds. Pairs with the same question form one cluster."""
         found = self._interval(name, flags)
         return Finding(
             name=name,

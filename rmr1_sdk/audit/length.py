@@ -1,4 +1,4 @@
-"""How much a judge likes length, whichever answer is the better one."""
+"""Length bias: a judge's preference for the longer answer, whichever is better."""
 
 from collections.abc import Callable, Sequence
 from math import exp, log, log1p, sqrt
@@ -45,7 +45,7 @@ def length_coefficient(outcomes: Sequence[Outcome]) -> Interval | None:
 
 
 def _root(rising: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function that rises goes through 0, by bisection."""
+    """Find the root of an increasing function by bisection."""
     for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < 0 else (low, middle)

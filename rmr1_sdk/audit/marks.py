@@ -1,4 +1,4 @@
-"""What the marks in an evaluation come to by the weights of its rubric, where both can be told for certain."""
+"""Verdicts implied by the marks in an evaluation and the weights of its rubric, where both can be read."""
 
 import re
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def weighted_marks(rubric: Rubric, evaluation: str) -> tuple[float, float] | Non
 
 
 def _parts(rubric: Rubric, evaluation: str) -> list[str] | None:
-    """What is said of each criterion, in the rubric's order."""
+    """Split an evaluation into the text about each criterion, in the rubric's order."""
     begins: dict[int, int] = {}
     at = 0
     for line in evaluation.splitlines(keepends=True):

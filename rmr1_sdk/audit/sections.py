@@ -20,7 +20,7 @@ _MOST_NAMED = 8
 
 
 def position(desk: Desk) -> AuditSection:
-    """Whether it matters which answer is shown first."""
+    """Measure position bias: does the order of the answers matter?"""
     read = [clean for clean in desk.clean if clean.is_read]
     firsts = [(clean.pair, verdict.winner == verdict.shown[0]) for clean in read for verdict in clean.read]
     flips = [(clean.pair, clean.ab != clean.ba) for clean in read]
@@ -60,7 +60,7 @@ def position(desk: Desk) -> AuditSection:
 
 
 def length(desk: Desk) -> AuditSection:
-    """Whether length and looks are taken for quality."""
+    """Measure length bias: are length and formatting taken for quality?"""
     labelled = [clean for clean in desk.clean if clean.pair.label in ("A", "B")]
     read = [clean for clean in labelled if clean.is_read]
     coefficient = length_coefficient([_outcome(clean.pair, clean.read) for clean in read])
@@ -100,7 +100,7 @@ def length(desk: Desk) -> AuditSection:
 
 
 def _accuracy(desk: Desk, name: str, sign: int) -> Finding:
-    """How often readings are right, of pairs whose better answer is longer (1) or shorter (-1) than the other."""
+    """Accuracy of readings on pairs whose better answer is longer (1) or shorter (-1) than the other."""
     labelled = [clean for clean in desk.clean if clean.pair.label in ("A", "B")]
     chosen = [clean for clean in labelled if sign * _longer(clean.pair) * _better(clean.pair) > 0]
     flags = [(c.pair, verdict.winner == c.pair.label) for c in chosen if c.is_read for verdict in c.read]
@@ -109,7 +109,7 @@ def _accuracy(desk: Desk, name: str, sign: int) -> Finding:
 
 
 def _outcome(pair: Pair, read: Sequence[Verdict]) -> Outcome:
-    """What a judged pair says about length; each order counts for half, whatever its votes."""
+    """Outcome of a judged pair with respect to length; each order counts for half, whatever its votes."""
     orders: tuple[Shown, Shown] = ("AB", "BA")
     by_order = [[v.winner == "A" for v in read if v.shown == shown] for shown in orders]
     named = sum(sum(votes) / len(votes) for votes in by_order) / len(orders)
@@ -135,7 +135,7 @@ class _Key(NamedTuple):
 
 
 def keys(desk: Desk) -> AuditSection:
-    """Whether an answer that says nothing wins against a real one."""
+    """Measure wins of empty or contentless answers against real ones."""
     slots = [
         (name, replaced, side)
         for name, key in KEYS.items()
@@ -170,7 +170,7 @@ def _is_read(judgment: Judgment) -> bool:
 
 
 def _key_wins(desk: Desk, name: str, keys: Sequence[_Key], meaning: str = "", *, on_card: bool = False) -> Finding:
-    """How often keys are named, over what was read in both orders."""
+    """Share of readings in which a contentless answer is preferred, over pairs read in both orders."""
     readings = [(key, verdict) for key in keys for verdict in key.judgment.verdicts]
     read = [(key, verdict) for key, verdict in readings if verdict.winner and _is_read(key.judgment)]
     flags = [(key.pair, verdict.winner == key.side) for key, verdict in read]
@@ -179,7 +179,7 @@ def _key_wins(desk: Desk, name: str, keys: Sequence[_Key], meaning: str = "", *,
 
 
 def injection(desk: Desk) -> AuditSection:
-    """Whether an answer can talk the judge round, and what neutralising does about it."""
+    """Measure prompt injection: can an answer talk the judge round, with and without neutralising?"""
     trials = desk.trials(ATTACKS)
     raw, safe = (
         desk.in_order.like(prompt=replace(desk.judge.prompt, neutralise=neutralise)) for neutralise in (False, True)
@@ -219,19 +219,19 @@ _ATTACKS_WIN = (
 
 
 def _is_reached(family: str) -> bool:
-    """Whether neutralising changes what a family adds."""
+    """True where neutralising changes the text that a family of attacks adds."""
     return any(attack.uses_markers for attack in ATTACKS if attack.family == family)
 
 
 def _neutralised(family: str) -> str:
-    """How to read a family's figure with neutralising on."""
+    """Note on reading a family's figure with neutralising on."""
     if _is_reached(family):
         return "the same, made harmless"
     return "the same text, asked about once: neutralising leaves it as it is and cannot stop it"
 
 
 def _notes(desk: Desk) -> tuple[str, ...]:
-    """What neutralising can and cannot stop, and where attacks were tried."""
+    """Notes on the limits of neutralising, and on the pairs that were attacked."""
     stopped, left = (", ".join(f for f in FAMILIES if _is_reached(f) == which) for which in (True, False))
     orders = 2 * len(desk.clean)
     unread = sum((clean.ab is None) + (clean.ba is None) for clean in desk.clean)
@@ -257,7 +257,7 @@ def _winners(way: str, details: Sequence[Finding]) -> str:
 
 
 def quotes(desk: Desk) -> AuditSection:
-    """Whether what the judge quotes is there."""
+    """Check the judge's quotes: are they in the answers?"""
     readings = [(clean.pair, verdict) for clean in desk.clean for verdict in clean.judgment.verdicts]
     quoted = [(pair, c) for pair, verdict in readings for c in verdict.citations if c.kind == "quote"]
     known = [(pair, citation.found) for pair, citation in quoted if citation.found is not None]
@@ -280,7 +280,7 @@ def quotes(desk: Desk) -> AuditSection:
 
 
 def rubrics(desk: Desk) -> AuditSection:
-    """Whether rubrics add up, and verdicts follow from them."""
+    """Check the rubrics: do weights add up, and do verdicts follow from them?"""
     readings = [(clean.pair, verdict) for clean in desk.clean for verdict in clean.judgment.verdicts]
     written = [(pair, weights) for pair, v in readings if (weights := parsing.written_weights(v.text))]
     whole = [(pair, [w for w in weights if w is not None]) for pair, weights in written if None not in weights]
@@ -318,7 +318,7 @@ def rubrics(desk: Desk) -> AuditSection:
 
 
 def _add_up(weights: Sequence[float]) -> bool:
-    """Whether weights come to 100, or as fractions to 1; half a percent is left to rounding."""
+    """True where weights sum to 100, or as fractions to 1; half a percent is allowed for rounding."""
     return isclose(sum(weights), 100, abs_tol=0.5) or isclose(sum(weights), 1, abs_tol=0.005)
 
 
@@ -332,7 +332,7 @@ def _follows(verdict: Verdict, sums: tuple[float, float]) -> bool:
 
 
 def consistency(desk: Desk) -> AuditSection:
-    """Whether the judge agrees with itself."""
+    """Measure self-consistency: does the judge repeat its own verdicts?"""
     temperature = desk.judge.sampling.temperature
     if temperature == 0:
         temperature = desk.judge.prompt.vote_temperature

@@ -1,4 +1,4 @@
-"""What an audit comes to: findings in sections, as values, as a table, and as a card for a model card."""
+"""Results of an audit: findings in sections, as values, as a table, and as a card for a model card."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -57,7 +57,7 @@ class AuditSection(Value):
 
 
 class Audit(Value):
-    """How far a judge can be trusted, and what was done to find out.
+    """Result of an audit, with the settings it was made with.
 
     `readings` and `tokens` are what all of it took, readings from a store included; `forced` readings came to a verdict
     only when the judge was made to name a side, `unreadable` ones to none. `data` names the pairs; they were `pairs` in
@@ -90,7 +90,7 @@ class Audit(Value):
 
     @property
     def subject(self) -> str:
-        """What was audited and over what, in one line."""
+        """Judge and data of the audit, in one line."""
         neutralise = "" if self.neutralise else ", which leaves tags in answers as they are"
         return (
             f"{self.model} with the prompt {self.prompt}{neutralise}, over {self.pairs} pairs ({self.data}), seed "

@@ -11,7 +11,7 @@ __all__ = ["BACKENDS", "Backend", "Capabilities", "Engine", "connect"]
 
 
 class Engine(NamedTuple):
-    """Where a leaf is, what it imports from elsewhere, and the extra that installs that."""
+    """Specification of a backend: its module, its third-party imports, and the pip extra that installs them."""
 
     leaf: str
     imports: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ class Anthropic(Remote):
 
     @staticmethod
     def session(address: Address) -> Session:
-        """What this engine keeps in a process that uses it."""
+        """State of this backend in the current process."""
         return _Session(address)
 
 

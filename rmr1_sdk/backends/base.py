@@ -29,7 +29,7 @@ RESERVE = 64
 
 
 class Capabilities(Value):
-    """What an engine can do, found out and not assumed.
+    """Capabilities of a backend, detected rather than assumed.
 
     `chat_template` is the model's own template where it is known, `prompt` the prompt name recorded
     in the checkpoint. `concurrency` is how many requests it is useful to have in flight. `streaming` says that
@@ -60,12 +60,12 @@ class Backend(Protocol):
 
     @property
     def identity(self) -> str:
-        """What makes cached completions valid: file digest or served name, adapter, chat template."""
+        """Identity that makes cached completions valid: file digest or served name, adapter, chat template."""
         ...
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do. May load the model."""
+        """Capabilities of this backend. May load the model."""
         ...
 
     async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
@@ -121,7 +121,7 @@ class StopScanner:
 
 
 def common_prefix(texts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all of these begin with.
+    """Number of tokens that all sequences share at their beginning.
 
     Tokenisers merge characters across the border of a prefix and a choice. So choices are scored as whole
     texts, from the first token in which they, or the prefix alone, differ.
@@ -135,7 +135,7 @@ def common_prefix(texts: Sequence[Sequence[int]]) -> int:
 
 
 def opens_thought(rendered: str) -> str:
-    """What a rendered prompt leaves open for a StopScanner: "<think>", or nothing."""
+    """Tag that a rendered prompt leaves open, for a StopScanner: "<think>", or ""."""
     return "<think>" if rendered.rstrip().endswith("<think>") else ""
 
 

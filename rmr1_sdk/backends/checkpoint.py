@@ -1,4 +1,4 @@
-"""What the engines that read checkpoints share: which one it is, and how its tokeniser turns a request to tokens."""
+"""Shared parts of the backends that read checkpoints: the choice of checkpoint, and tokenising requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Checkpoint:
 
     @property
     def source(self) -> str:
-        """What an engine loads: the path of a folder, or the whole name on the hub."""
+        """Folder path, or full name on the hub, that the library loads."""
         return str(self._folder) if self._folder.is_dir() else self.model
 
     @property
@@ -66,7 +66,7 @@ class Checkpoint:
         return of_adapter or recorded_prompt(Path(self.source))
 
     def identity(self, digest: str | None) -> str:
-        """What its answers depend on, with the digest above or the commit on the hub."""
+        """Identity for the store: the folder's digest, or the commit on the hub, and all that changes completions."""
         adapter = f":{_digest(self.adapter) or self.adapter}" if self.adapter else ""
         return f"{self.name}:{digest}:{self.dtype}{adapter}"
 

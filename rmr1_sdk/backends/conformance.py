@@ -36,7 +36,7 @@ QUESTIONS = (
     "What is photosynthesis?",
     "List two uses of a paper clip.",
 )
-"""What engines are compared on: short, and of many kinds."""
+"""Questions on which backends are compared: short, and of many kinds."""
 
 _EITHER = "Write <answer>[[A]]</answer> or <answer>[[B]]</answer>, as you like."
 _VERDICTS = ("A]]</answer>", "B]]</answer>")
@@ -45,7 +45,7 @@ _NEAR = 0.05
 
 
 class Result(NamedTuple):
-    """What a check came to. `detail` says what was seen, or what the engine cannot do."""
+    """Result of a check. `detail` says what was seen, or what the backend cannot do."""
 
     name: str
     outcome: Literal["ok", "failed", "left out"]
@@ -85,7 +85,7 @@ async def check(backend: Backend) -> list[Result]:
 
 
 class Likeness(NamedTuple):
-    """How alike two engines are on the same questions.
+    """Agreement of two backends on the same questions.
 
     `texts` is the share to which both write the same 32 tokens at temperature 0, `lengths` the share that
     both read as the same number of tokens: below 1 their chat templates or tokenisers differ. `p_a` is what

@@ -31,7 +31,7 @@ CHUNK = 512
 
 @dataclass(frozen=True)
 class Options:
-    """How a file is loaded; `None` is as LlamaCpp says."""
+    """Options for loading a file; `None` has the meaning given in LlamaCpp."""
 
     path: Path
     n_ctx: int | None = None
@@ -125,7 +125,7 @@ class Context:
             )
 
     def _cache_bytes(self) -> int:
-        """What the cache of one sequence takes: keys and values of 16 bits."""
+        """Memory of one sequence's KV cache in bytes, with 16-bit keys and values."""
         lib, model = self._lib, self._model
         head = lib.llama_model_n_embd(model) // max(1, lib.llama_model_n_head(model))
         per_token: int = lib.llama_model_n_layer(model) * lib.llama_model_n_head_kv(model) * head * 2 * 2
@@ -195,7 +195,7 @@ class Context:
         return bytes(buffer.raw[: max(n, 0)])
 
     def ends(self, token: int) -> bool:
-        """Whether the model ends its turn with this token."""
+        """True where this token ends the model's turn."""
         return bool(self._lib.llama_vocab_is_eog(self._vocab, token))
 
     # --- sequences ---
@@ -247,7 +247,7 @@ class Context:
     # --- what comes next ---
 
     def logits(self, row: int) -> Any:
-        """What a row of the last batch predicts: float32, of the size of the vocabulary, valid until the next batch."""
+        """Logits of a row of the last batch: float32, of the size of the vocabulary, valid until the next batch."""
         return self._np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._context, row), (self._n_vocab,))
 
     def log_softmax(self, logits: Any) -> Any:
@@ -323,7 +323,7 @@ def _free_memory() -> int:
 
 
 def _threads() -> int:
-    """What OMP_NUM_THREADS says, else as many as there are cores for this process.
+    """Number of threads: OMP_NUM_THREADS, else the cores available to this process.
 
     Ray sets it in a replica, to what it set aside there: threads of several engines on the same cores wait for each
     other and get nothing done.

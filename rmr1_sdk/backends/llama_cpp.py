@@ -116,7 +116,7 @@ class LlamaCpp:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this model can do; loads it."""
+        """Capabilities of this model. Loads it."""
         context = self._worker.get().context()
         return Capabilities(
             choices=True,
@@ -529,7 +529,7 @@ class _Worker:
 
 
 def _usable(slot: _Slot, job: _Job, *, exact: bool) -> int:
-    """How many of the tokens that a sequence holds can stand for the beginning of a request.
+    """Number of a sequence's cached tokens that can serve as the beginning of a request.
 
     Of the same prompt all, as what came after it was kept. Where the text shall be `exact`, only what was read
     exactly counts, and of another prompt so much that at least _ROWS tokens remain. Choices need no such care.

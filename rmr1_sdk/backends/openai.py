@@ -54,7 +54,7 @@ class OpenAI(Remote):
 
     @staticmethod
     def session(address: Address) -> Session:
-        """What this engine keeps in a process that uses it."""
+        """State of this backend in the current process."""
         return _Session(address)
 
 
@@ -179,7 +179,7 @@ class _Session:
         return await self._line.ask(once)
 
     def _settled(self, error: Any, room: int) -> Completion | None:
-        """What an error says about this request alone, as a value."""
+        """Convert an error about this request alone to a value."""
         if error.code in _REFUSED:
             return Completion(text="", stop="refused", model=self._model)
         too_long = error.code == "context_length_exceeded" or _TOO_LONG.search(str(error))
@@ -188,7 +188,7 @@ class _Session:
         return None
 
     def _learn(self, error: Any, sent: Mapping[str, object]) -> bool:
-        """Whether an error names something that was sent and need not be; it is not sent again."""
+        """Detect an optional request field that the server rejects, and stop sending it. True where one was found."""
         said = f"{error.param} {error}"
         if "max_tokens" in sent and "max_completion_tokens" in said:
             self._limit = "max_completion_tokens"
@@ -203,7 +203,7 @@ class _Session:
     # --- finding out ---
 
     async def _can_continue(self) -> bool:
-        """Whether a last assistant message is gone on from, found out once.
+        """Detect once whether the server continues a last assistant message.
 
         Where it is, one more short word is one or two more tokens of prompt. Where it is not, the end of
         that turn and the beginning of another come on top.
@@ -216,7 +216,7 @@ class _Session:
             return self._continues
 
     async def _prompt_tokens(self, messages: list[dict[str, Any]]) -> int:
-        """What the server charges for reading these; 0 where it does not answer such a request."""
+        """Prompt tokens that the server counts for these messages; 0 where it does not answer such a request."""
         answer = await self._create(messages, 1, {}, continues=len(messages) > 1, must=False)
         return 0 if isinstance(answer, Completion) else _usage(answer).prompt_tokens
 

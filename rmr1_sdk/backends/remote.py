@@ -1,4 +1,4 @@
-"""What all remote engines share: one retry loop, one adaptive window, one way errors are told."""
+"""Shared parts of the remote backends: one retry loop, one adaptive concurrency limit, one form of error."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 CONCURRENCY = 64
 """Requests in flight where nothing else is asked for."""
 PATIENCE_S = 600.0
-"""How long one request is tried again before the run ends; with a store, the same call then goes on."""
+"""Seconds for which one request is retried before the run ends; with a store, the same call resumes."""
 _LONGEST_PAUSE_S = 30.0
 _REPORT_EVERY_S = 30.0
 _PASSING = (408, 409, 425, 429)  # besides everything from 500 on
@@ -39,7 +39,7 @@ _STAYING = (
 
 
 class Trouble(NamedTuple):
-    """What a server's refusal means. `pause_s` is what it asked to wait, None where it did not say."""
+    """Server error, classified. `pause_s` is the wait that the server asked for, None where it named none."""
 
     why: str
     passes: bool
@@ -78,7 +78,7 @@ def _pause(headers: Mapping[str, str]) -> float | None:
 
 
 class Window:
-    """How many requests may be in flight: one more after each success, half after a refusal.
+    """Adaptive limit of requests in flight: one more after each success, half after a refusal.
 
     Of the refusals that come in while the server's pause lasts, the first alone halves it. While any
     request that was refused is not served yet, it grows no further than to what the server was seen to
@@ -152,7 +152,7 @@ class Line:
         self._reported = float("-inf")
 
     async def ask(self, once: Callable[[], Awaitable[T]]) -> T:
-        """What `once` returns, called again while the trouble is one that passes.
+        """Call `once` until it returns, waiting and retrying after errors that pass.
 
         Raises BackendError for other trouble, and for any that outlasts PATIENCE_S.
         """
@@ -210,7 +210,7 @@ class Address:
 
     @property
     def name(self) -> str:
-        """What errors and reports call it."""
+        """Name of the backend in errors and reports."""
         return f"{self.kind}:{self.model} at {without_secrets(self.url)}"
 
     def line(self, errors: type[Exception]) -> Line:
@@ -219,7 +219,7 @@ class Address:
 
 
 class Session(Protocol):
-    """What a leaf keeps in one process: its client, and what it found out."""
+    """State of a remote backend in one process: its client, and what it has learned about the server."""
 
     async def answer(self, request: Request) -> Completion:
         """Answer one request."""
@@ -237,7 +237,7 @@ class Remote:
 
     @staticmethod
     def session(address: Address) -> Session:
-        """What the leaf keeps in a process that uses it."""
+        """State of the backend in the current process."""
         raise NotImplementedError
 
     def __init__(
@@ -283,5 +283,5 @@ def without_secrets(url: str) -> str:
 
 
 def as_dict(value: Any) -> dict[str, Any]:
-    """What a client's model holds beyond the fields it knows."""
+    """Fields of a client's model beyond the ones it declares."""
     return getattr(value, "model_extra", None) or {}

@@ -30,7 +30,7 @@ V = TypeVar("V", bound=Value)
 
 
 class About(Value):
-    """What a server tells of its engine."""
+    """Description of the backend behind a server."""
 
     model: str
     identity: str
@@ -64,7 +64,7 @@ class RMR1:
 
     @property
     def model(self) -> str:
-        """What the server calls its model; its address before it was asked."""
+        """Model name that the server gives; its address before the server was asked."""
         about = self._session.get().known
         return about.model if about else without_secrets(self._url)
 
@@ -75,7 +75,7 @@ class RMR1:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the engine behind the server can do."""
+        """Capabilities of the backend behind the server."""
         return self._about().capabilities
 
     def _about(self) -> About:
@@ -189,7 +189,7 @@ class _Session:
 
 
 def _refusal(body: bytes, response: "httpx2.Response | None" = None) -> Refused:
-    """What an answer says that is an error; from a proxy it may have any form."""
+    """Error message of a response; a proxy's may have any form."""
     try:
         error = json.loads(body)["error"]
         code, message = str(error["type"]), str(error["message"])
@@ -211,7 +211,7 @@ async def _events(response: "httpx2.Response") -> AsyncIterator[tuple[str, str]]
 
 
 class _Told:
-    """What a listener was told of a text, which may take several attempts to come whole."""
+    """Text already passed to a listener; it may take several attempts to arrive whole."""
 
     def __init__(self, on_text: Callable[[str], None]) -> None:
         self._on_text = on_text

@@ -73,7 +73,7 @@ class Transformers:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this model can do; loads it."""
+        """Capabilities of this model. Loads it."""
         template, prompt = self._engine.get().call(lambda loaded: (loaded.speech.template, loaded.recorded_prompt))
         return Capabilities(
             choices=True,
@@ -163,7 +163,7 @@ class _Engine:
             job.cancelled.set()
 
     def call(self, ask: Callable[["_Loaded"], Any]) -> Any:
-        """What `ask` says of the loaded model, on its thread."""
+        """Run `ask` with the loaded model, on the model's thread."""
         answer: Future[Any] = Future()
 
         def answered() -> None:
@@ -201,7 +201,7 @@ class _Engine:
         self._loaded = None
 
     def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
-        """What else comes within the window, and whether it is time to close after it."""
+        """Collect the requests that arrive within the window, and whether to close after them."""
         jobs, until = [first], time.monotonic() + _WINDOW_S
         while len(jobs) < self._batch_size:
             try:

@@ -87,7 +87,7 @@ class VLLM:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this model can do; loads it."""
+        """Capabilities of this model. Loads it."""
         running = self._engine.get().load()
         return Capabilities(
             choices=True,
@@ -132,7 +132,7 @@ def _check_names(engine_args: Iterable[str]) -> None:
 
 @contextmanager
 def _failures_told() -> Iterator[None]:
-    """Where vLLM's errors become ours."""
+    """Convert vLLM's errors to ours."""
     from vllm.exceptions import VLLMError
     from vllm.v1.engine.exceptions import EngineDeadError
 

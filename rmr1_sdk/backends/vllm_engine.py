@@ -60,7 +60,7 @@ class Running:
 
     @property
     def is_dead(self) -> bool:
-        """Whether its processes are gone."""
+        """True where the engine's processes have died."""
         return bool(self._llm.errored)
 
     def shutdown(self) -> None:
@@ -68,7 +68,7 @@ class Running:
         self._llm.shutdown()
 
     def _outputs(self, prompt: list[int], params: Any, request: Request) -> AsyncGenerator[Any, None]:
-        """What the engine gives out for a prompt; closing it stops the work."""
+        """Yield the engine's outputs for a prompt; closing the generator stops the work."""
         outputs: AsyncGenerator[Any, None] = self._llm.generate(
             self._input(prompt),
             params,

@@ -1,4 +1,4 @@
-"""How a protocol wants pairs to be asked about: what `Judge` is given for it, and where a run was asked otherwise."""
+"""Protocols of benchmarks: the judge options each needs, and the deviations of a run from it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ def judge_options(protocol: Protocol, backend: Backend) -> dict[str, Any]:
 
 
 def departures(record: Mapping[str, Any], protocol: Protocol) -> Iterator[str]:
-    """Where a run, by its `run.json`, was not asked as the protocol asks. An empty record is that of others."""
+    """Deviations of a run from its protocol, by its `run.json`. An empty record means judgments made by others."""
     if not record:
         yield "judged by others; of this profile is the scoring alone"
         return

@@ -30,7 +30,7 @@ PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 @dataclass(frozen=True)
 class Protocol:
-    """How pairs are to be asked about, and what answers are worth.
+    """Protocol of a benchmark: how pairs are shown, sampled and scored.
 
     Attributes:
         orders: what `Judge(orders=...)` is given.
@@ -93,7 +93,7 @@ class Entry:
     total: int | None = None
 
     def protocol(self, profile: Profile) -> Protocol:
-        """How a profile judges. Raises ConfigError for one that there is not."""
+        """Protocol of a profile. Raises ConfigError for an unknown one."""
         if profile not in PROFILES:
             raise ConfigError(f"profile is one of {', '.join(PROFILES)}, not {profile!r}")
         return self.official if profile == "official" else RMR1_COMPAT
@@ -118,7 +118,7 @@ class Benchmark:
         return iter(self.items)
 
     def protocol(self, profile: Profile = "official") -> Protocol:
-        """How a profile judges."""
+        """Protocol of a profile."""
         return self.entry.protocol(profile)
 
     def sample(self, pairs: int, seed: int = 0) -> "Benchmark":
@@ -153,7 +153,7 @@ class Benchmark:
         return replace(self, items=tuple(p for p in self.items if p.id in taken), notes=(*self.notes, note))
 
     def score(self, judgments: Iterable[Judgment], profile: Profile = "official", *, seed: int = 0) -> Scores:
-        """What judgments of these pairs come to; `seed` is the bootstrap's.
+        """Score judgments of these pairs; `seed` is the bootstrap's.
 
         Pairs without a judgment are left out and counted, and a figure that needs a subset of which nothing was
         judged is left out. Raises DataError for judgments of other pairs, or two of one.
@@ -254,7 +254,7 @@ def _unit(pair: Pair) -> str:
 
 
 def count_units(pairs: Iterable[Pair]) -> Counter[str]:
-    """How many units each subset has."""
+    """Number of units in each subset."""
     return Counter(subset for subset, _ in {(_subset(pair), _unit(pair)) for pair in pairs})
 
 

@@ -1,4 +1,4 @@
-"""What judgments are worth, and means over them with their intervals.
+"""Scoring rules, and means over judgments with their intervals.
 
 A benchmark's scorer builds a small tree: leaves of graded items, and means of those. A figure is read off each node.
 Its interval is Wilson's where every prompt is there once and right or wrong; else whole prompts are drawn again and
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Worth:
-    """What a judgment is worth, where right is 1 and wrong is 0.
+    """Scoring rule: a judgment's credit, where right is 1 and wrong is 0.
 
     Attributes:
         tie: a tie, where the label is a side.
@@ -71,7 +71,7 @@ class Graded(NamedTuple):
 
 
 def grade(pair: Pair, judgment: Judgment, worth: Worth) -> Graded:
-    """What a judgment is worth. Only what names the label is right."""
+    """Credit of a judgment. Only the winner that the label names is right."""
     covered = judgment.winner is not None
     both = {verdict.shown for verdict in judgment.verdicts} == {"AB", "BA"}
     differs = worth.consistent_only and both and judgment.position_consistent is not True
@@ -95,7 +95,7 @@ def _value(pair: Pair, winner: Outcome | None, worth: Worth) -> float:
 
 
 class Item(NamedTuple):
-    """What a leaf counts: a pair, or a whole list of a best-of-N. Items of one cluster share a prompt."""
+    """Unit of scoring: a pair, or a whole best-of-N list. Items of one cluster share a prompt."""
 
     cluster: str
     value: float
@@ -211,7 +211,7 @@ class Estimator:
         return "wilson", bounds
 
     def draws(self, node: Node) -> list[float]:
-        """What the node's value comes to in each resample."""
+        """Value of the node in each bootstrap resample."""
         if id(node) not in self._draws:
             self._draws[id(node)] = (node, self._drawn(node))
         return self._draws[id(node)][1]
@@ -233,7 +233,7 @@ def rate(name: str, values: Sequence[tuple[Pair, float]], estimator: Estimator) 
 
 
 def _is_binomial(node: Node, estimate: _Estimate) -> bool:
-    """Whether these are independent items that are worth 0 or 1, all alike."""
+    """True for independent items of equal weight with credits of 0 or 1."""
     if isinstance(node, Mean) or estimate.clusters < estimate.n:
         return False
     return all(item.value in (0, 1) and item.weight == 1 for item in node.items)

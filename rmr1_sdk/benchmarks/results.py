@@ -1,4 +1,4 @@
-"""What others found on a benchmark, as judgments: our own files, rewards, and the files of published judges."""
+"""Read published results as judgments: our own files, rewards, and the files of other judges."""
 
 import json
 from collections import Counter

@@ -36,7 +36,7 @@ SECTIONS = {
     },
     "Reasoning": {"math-prm": 984, **CODE},
 }
-"""What each subset weighs in its section. All but math-prm weigh their pairs; math weighs as much as all code."""
+"""Weight of each subset in its section. All but math-prm weigh their pairs; math weighs as much as all code."""
 COUNTS = {subset: pairs for section in SECTIONS.values() for subset, pairs in section.items()} | {"math-prm": 447}
 
 

@@ -17,7 +17,7 @@ STYLES = 3
 """Answers are concise, detailed, and detailed with Markdown, in this order."""
 
 Cells = dict[tuple[int, int], int]
-"""What the cell of a chosen and a rejected style weighs."""
+"""Weight of the cell of a chosen and a rejected style."""
 LEVELS: dict[Profile, dict[str, Cells]] = {
     "official": {
         "hard": {(0, 1): 1, (0, 2): 1, (1, 2): 1},

@@ -13,7 +13,7 @@ __all__ = ["Hub", "Raw", "Row", "find", "from_hub", "read"]
 
 
 class Row(BaseModel):
-    """What a published row must have; fields that are not named here may be there too."""
+    """Required fields of a published row; others may be there too."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
@@ -38,12 +38,12 @@ class Raw(NamedTuple):
             raise self.error(f"field {'.'.join(map(str, first['loc']))}: {first['msg']}{there}") from error
 
     def error(self, message: str) -> DataError:
-        """What is wrong with this row."""
+        """Error of this row."""
         return DataError(f"row {self.number}: {message}", path=self.path)
 
 
 class Hub(NamedTuple):
-    """Where a data set is on the hub. Several splits are read one after another."""
+    """Location of a data set on the hub. Several splits are read in turn."""
 
     name: str
     splits: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a judge comes to: figures, the two orders, calibration, agreement with annotators, token budgets."""
+"""Scores of a judge: figures, both orders, calibration, agreement with annotators, token budgets."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, get_args
@@ -36,7 +36,7 @@ COVERAGES = (0.5, 0.8, 1.0)
 
 
 class CalibrationFigures(Value):
-    """What a judge's probabilities are worth, over the `n` pairs with a side as label and a probability.
+    """Calibration of a judge, over the `n` pairs with a side as label and a probability.
 
     A probability is the engine's, a reward model's, or the share of several votes; one vote alone is none. What is
     scored is that of the side which the judge finds more probable, against whether that side is the label. `brier` and
@@ -55,7 +55,7 @@ class CalibrationFigures(Value):
 
 
 class Agreement(Value):
-    """How far two annotators agree over `n` items that both labelled, ties being a label of their own.
+    """Agreement of two annotators over the `n` items that both labelled; a tie is a label of its own.
 
     `kappa` is Cohen's; None where chance alone agrees always. `without_ties` is over the items that both gave a side.
     """
@@ -69,7 +69,7 @@ class Agreement(Value):
 
 
 class BudgetPoint(Value):
-    """How many of the pairs were read, and how many of them right, had every reading had to end within `tokens`."""
+    """Pairs read, and pairs right, if every reading had had to end within `tokens`."""
 
     tokens: int
     read: int
@@ -140,7 +140,7 @@ class Comparison(Value):
 
 
 def two_orders(graded: Sequence[Graded], estimator: Estimator) -> tuple[Rate, ...]:
-    """How the judge did in each order; empty where each pair was read in one order alone."""
+    """Accuracy in each order; empty where each pair was read in one order alone."""
     orders: tuple[Shown, ...] = get_args(Shown)
     both = [
         (one, tuple(voting.majority([v for v in one.judgment.verdicts if v.shown == shown]) for shown in orders))
@@ -164,7 +164,7 @@ def two_orders(graded: Sequence[Graded], estimator: Estimator) -> tuple[Rate, ..
 
 
 def calibration(graded: Sequence[Graded], estimator: Estimator) -> CalibrationFigures | None:
-    """What the probabilities are worth; None without any."""
+    """Calibration of the probabilities; None without any."""
     said = confidences(graded)
     brier = rate("Brier", [(pair, (sure - right) ** 2) for pair, sure, right in said], estimator)
     if brier is None:
@@ -184,7 +184,7 @@ def calibration(graded: Sequence[Graded], estimator: Estimator) -> CalibrationFi
 
 
 class Confidence(NamedTuple):
-    """How probable a judge finds the side that it finds better, and whether that side is the label."""
+    """Probability of the side that a judge prefers, and whether that side is the label."""
 
     pair: Pair
     sure: float
@@ -201,7 +201,7 @@ def confidences(graded: Sequence[Graded]) -> list[Confidence]:
 
 
 def _tells_probability(one: Graded) -> bool:
-    """Whether `p_a` is more than what one vote in each order is smoothed to, or the half of identical answers."""
+    """True where `p_a` is more than the smoothing of one vote in each order, or the 0.5 of identical answers."""
     verdicts = one.judgment.verdicts
     several = len(verdicts) > len(get_args(Shown)) or any(verdict.p_a is not None for verdict in verdicts)
     return several or not (verdicts or one.pair.is_identical)

@@ -10,7 +10,7 @@ __all__ = ["chosen_is_b", "numpy_rand", "placed"]
 
 
 def numpy_rand(seed: int) -> Iterator[float]:
-    """What `numpy.random.seed(seed)` and then `numpy.random.rand()`, again and again, give.
+    """Numbers that `numpy.random.seed(seed)` and repeated `numpy.random.rand()` give.
 
     Python and numpy's older generator are the same Mersenne Twister and make floats in the same way. They differ only
     in how a seed becomes the first state: numpy's is `init_genrand` of Matsumoto and Nishimura's code of 2002.
@@ -25,7 +25,7 @@ def numpy_rand(seed: int) -> Iterator[float]:
 
 
 def chosen_is_b() -> Iterator[bool]:
-    """Whether the better answer stands on side B, row by row of one file.
+    """Sides of the better answers, row by row of one file: True for B.
 
     RM-R1's evaluation draws `numpy.random.rand() > 0.5` for each row and sets no seed itself. Its published rows fit
     seed 0, which the vLLM of that time sets in the process; so this is seed 0.

@@ -126,7 +126,7 @@ def _load(
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """How a run was asked; nothing where others made a file."""
+    """Record of a run; empty for files that others made."""
     return read_record(judgments_of(path.expanduser()))
 
 

@@ -1,4 +1,4 @@
-"""What the commands that judge in a Ray cluster share: their options, and the run with its progress."""
+"""Shared parts of the commands that judge in a Ray cluster: options, and the run with its progress."""
 
 import sys
 from collections.abc import Callable, Mapping

@@ -30,7 +30,7 @@ __all__ = ["judge"]
 
 @dataclass
 class Summary:
-    """What a run of a file came to.
+    """Summary of a run over a file.
 
     `winners` counts pairs ("none": no reading of either order was readable), `failures` and `forced`
     count readings, `empty` pairs with an answer without text. `position_effects` adds up those of the
@@ -201,7 +201,7 @@ def _pairs(
 
 
 def _form(explain: bool, out: Path | None, pairs: int) -> Callable[[Judgment], str] | None:
-    """How judgments are printed, None where they are not: in OUT alone they are JSON."""
+    """Formatter for printed judgments; None where they go to OUT alone, as JSON."""
     if explain or (out is None and sys.stdout.isatty() and pairs == 1):
         return lambda judgment: f"== {_name(judgment)} ({judgment.latency_s:.1f} s)\n{judgment.explain()}\n"
     if out is not None:

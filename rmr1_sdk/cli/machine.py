@@ -61,7 +61,7 @@ def doctor(
         ),
     ] = [],  # noqa: B006  # typer copies it
 ) -> None:
-    """Which engines are installed, which would run here, and the command that installs each."""
+    """List the backends: installed or not, able to run here or not, and the command that installs each."""
     if conformance:
         _conform(conformance)
         return

@@ -24,7 +24,7 @@ def list_prompts() -> None:
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A prompt's name.")]) -> None:
-    """What a prompt sends, with the fields it fills."""
+    """Print the messages of a prompt, with the fields it fills."""
     prompt = prompts.get(name)
     pair = Pair(question="{question}", a="{answer A}", b="{answer B}")
     print(f"# {prompt.name} ({prompt.family}) {prompt.digest}")

@@ -30,7 +30,7 @@ _AHEAD = 16  # lists begun at once, so that the last rounds of one do not leave 
 
 @dataclass
 class Summary:
-    """What a run of a file came to. `failures` counts readings, `unranked` answers of which no duel was read."""
+    """Summary of a run over a file. `failures` counts readings, `unranked` answers without a readable duel."""
 
     lists: int = 0
     answers: int = 0
@@ -180,7 +180,7 @@ def _report(summary: Summary, *, to_stdout: bool) -> None:
 
 
 def _form(out: Path | None, lists: Sequence[AnswerList]) -> Callable[[Ranking], str] | None:
-    """How rankings are printed, None where they are not: in OUT alone they are JSON."""
+    """Formatter for printed rankings; None where they go to OUT alone, as JSON."""
     if out is not None:
         return None
     if not sys.stdout.isatty():

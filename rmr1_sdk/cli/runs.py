@@ -1,4 +1,4 @@
-"""What the commands that run a judge share: options, where results go, and the record of a run."""
+"""Shared parts of the commands that run a judge: options, output files, and the record of a run."""
 
 import json
 import os
@@ -39,7 +39,7 @@ V = TypeVar("V", bound=Value)
 
 
 class Summary(Protocol):
-    """What a run of a file came to."""
+    """Summary of a run over a file."""
 
     skipped_lines: list[str]
 
@@ -88,7 +88,7 @@ def text(option: str, value: str) -> str:
 
 
 def mapping(fields: list[str], row: type[Value]) -> dict[str, str]:
-    """What `--field OURS=THEIRS` says, for rows of this kind."""
+    """Parse `--field OURS=THEIRS`, for rows of this kind."""
     names = {}
     for entry in fields:
         ours, equals, theirs = entry.partition("=")
@@ -101,7 +101,7 @@ def mapping(fields: list[str], row: type[Value]) -> dict[str, str]:
 
 
 class Output(Generic[V]):
-    """Where results go: into OUT.part, which becomes OUT when all are there, and in some form to the screen.
+    """Writer of results: into OUT.part, which is renamed to OUT at the end, and formatted to the screen.
 
     `start` opens what writes OUT.part.
     """
@@ -155,7 +155,7 @@ _ENGINES = ("llama_cpp_python", "vllm", "transformers", "torch", "openai", "anth
 
 
 def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, Any]:
-    """What it takes to tell one run from another: what was `asked` for, and the digest of the data."""
+    """Record of a run: versions, model, prompt, options, what was `asked` for, and the digest of the data."""
     policy_prompt = judge.prompt
     return {
         "rmr1_sdk": version("rmr1_sdk"),

@@ -20,7 +20,7 @@ StorePath = Annotated[Path, typer.Argument(help="The store's file.")]
 
 @app.command()
 def ls(path: StorePath) -> None:
-    """What the store holds, an engine a line."""
+    """List the contents of the store, one line for each backend."""
     for held in Store(path).ls():
         if sys.stdout.isatty():
             first, last = (datetime.fromtimestamp(t).strftime("%Y-%m-%d %H:%M") for t in (held.first, held.last))

@@ -229,7 +229,7 @@ def _bar(total: int | None, unit: str, doing: str) -> AbstractContextManager[Cal
 
 
 def _show_first_rows(plan: DataPlan) -> None:
-    """What the plan comes to, and how the first row of each source is read."""
+    """Print the plan, and the first row of each source as it is read."""
     check_parts(plan.parts)
     prompts.get(plan.prompt)
     first: list[dict[str, object]] = []

@@ -11,7 +11,7 @@ __all__ = ["cache_folder", "keep", "made"]
 
 
 def cache_folder() -> Path:
-    """Where downloaded texts and records of downloads are kept: $RMR1_CACHE, or this user's cache folder."""
+    """Folder of downloads and their records: $RMR1_CACHE, or this user's cache folder."""
     from platformdirs import user_cache_path  # late: most runs need no cache
 
     given = os.environ.get("RMR1_CACHE")

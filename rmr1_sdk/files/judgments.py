@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 RUN_JUDGMENTS = "judgments.jsonl"
-"""What `rmr1 bench --out` calls them: a file, or a folder of shards."""
+"""Name of the judgments in a folder of `rmr1 bench --out`: a file, or a folder of shards."""
 SHARDS_RECORD = "_run.json"
 """In a folder of shards, what all of them have in common."""
 _ROW_GROUP = 1000  # judgments: some megabytes in memory, and groups that are not too small to read back
@@ -158,7 +158,7 @@ _TABLES: dict[str, Callable[[Path], Writer]] = {".csv": _Csv, ".parquet": _Parqu
 
 
 def open_judgments(path: Path, suffix: str) -> Writer:
-    """What writes judgments to a file in the format of a suffix; any but .csv and .parquet is JSONL.
+    """Open a writer of judgments, in the format of a suffix; any but .csv and .parquet is JSONL.
 
     Raises OSError, and MissingExtraError where Parquet is asked for and not installed.
     """
@@ -169,12 +169,12 @@ def open_judgments(path: Path, suffix: str) -> Writer:
 
 
 def shard_name(number: int, suffix: str) -> str:
-    """What a shard is called."""
+    """File name of a shard."""
     return f"part-{number:06}{suffix}"
 
 
 def judgments_of(run: Path) -> Path:
-    """Where the judgments of a run are: RUN_JUDGMENTS in its folder, or what was named: a file, or a folder of shards.
+    """Path of a run's judgments: RUN_JUDGMENTS in its folder, or the path itself for a file or a folder of shards.
 
     Raises ConfigError for what is not there.
     """
@@ -195,7 +195,7 @@ def judgment_files(place: Path) -> list[Path]:
 
 
 def read_record(place: Path) -> dict[str, Any]:
-    """How the judgments of this file or folder of shards were asked for: the `run.json` beside them.
+    """Record of the run that made this file or folder of shards: the `run.json` beside it.
 
     Shards of a run that has not ended have their own record alone. Empty where there is none, or only one of other
     judgments. Raises DataError for what is no record.

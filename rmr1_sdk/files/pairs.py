@@ -176,7 +176,7 @@ def validated(row: Mapping[str, Any], kind: type[V], fields: Mapping[str, str] |
 
 
 class Fault(NamedTuple):
-    """What is wrong with a value: where, and pydantic's kind of error and its message."""
+    """Error of a value: its place, pydantic's kind of error, and the message."""
 
     field: str
     kind: str
@@ -232,4 +232,4 @@ def _given_in_parquet(row: dict[str, Any], fields: Mapping[str, str]) -> dict[st
 
 Given = Callable[[dict[str, Any], Mapping[str, str]], dict[str, Any]]
 _GIVEN: dict[str, Given] = {".csv": _given_in_csv, ".parquet": _given_in_parquet}
-"""What of a row is there, in files that have every field in every row."""
+"""Fields of a row that have a value, in files that have every field in every row."""

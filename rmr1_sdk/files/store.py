@@ -42,7 +42,7 @@ _BUSY_S = 60.0
 
 
 class Holding(NamedTuple):
-    """What a store holds of one engine. Times are seconds since the epoch."""
+    """Statistics of one backend's completions in a store. Times are seconds since the epoch."""
 
     identity: str
     completions: int
@@ -61,7 +61,7 @@ class _Job:
 
 
 def request_key(identity: str, request: Request) -> str:
-    """What a completion is kept under: engine and whole request, seed included."""
+    """Key of a completion: a hash of backend and whole request, seed included."""
     return hashlib.sha256(f"{identity}\0{request.model_dump_json()}".encode()).hexdigest()
 
 
@@ -108,7 +108,7 @@ class Store:
             worker.close()
 
     def ls(self) -> list[Holding]:
-        """What the store holds, an engine a line."""
+        """Statistics of the store, for each backend."""
         with _Open(self.path) as db:
             rows = db.execute(
                 "SELECT identity, count(*), min(created), max(created) FROM completions GROUP BY identity ORDER BY 1"

@@ -1,4 +1,4 @@
-"""How a pair is judged: which requests to make, round by round, and what their completions come to. No I/O."""
+"""Flows: rounds of requests, and the readings made of their completions. No I/O."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Ask(NamedTuple):
 
 
 Round = Generator[list[Ask], "list[Completion | None]", None]
-"""What some readings still have to ask for."""
+"""Requests that some readings still need."""
 Flow = Generator[list[Ask], "list[Completion | None]", T]
 """Yields rounds of requests, is sent their completions, returns what they come to.
 
@@ -44,7 +44,7 @@ R = TypeVar("R", bound="Read")
 
 
 class Read(Protocol):
-    """What was read of a completion: `failure` says why it is not what was asked for."""
+    """Value read from a completion; `failure` says why it is not what was asked for."""
 
     @property
     def failure(self) -> Failure | None:
@@ -75,12 +75,12 @@ class Reading(Generic[R]):
 
     @property
     def is_readable(self) -> bool:
-        """Whether it has come to what was asked for."""
+        """True where the completion could be read."""
         return self.completion is not None and self.value.failure is None
 
     @property
     def is_final(self) -> bool:
-        """Whether asking again cannot help: it is read, or the request itself was not taken."""
+        """True where another attempt cannot help: it was read, or the request itself was refused."""
         if self.value.failure is None:
             return True
         return self.value.failure.kind in ("refused", "prompt_too_long", "timeout")
@@ -99,7 +99,7 @@ class Reading(Generic[R]):
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How texts are asked for, whatever is read in them.
+    """Base of all flows: sampling, retries, and forced answers.
 
     Without I/O: see Flow.
     """

@@ -35,7 +35,7 @@ class JudgeArgs(TypedDict, total=False):
 
 
 class JudgeOptions(Value):
-    """How a judge judges. Immutable; `replace` gives a changed copy."""
+    """Options of a judge. Immutable; `replace` returns a changed copy."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -90,7 +90,7 @@ class JudgeOptions(Value):
         return self.of(given)
 
     def given(self) -> JudgeArgs:
-        """What was given, as keyword arguments."""
+        """Options that were given, as keyword arguments."""
         return cast(JudgeArgs, {name: getattr(self, name) for name in self.model_fields_set})
 
     def sampling_for(self, prompt: Prompt, votes: int) -> Sampling:

@@ -1,4 +1,4 @@
-"""How a pair is judged: which requests to make, round by round, and what their completions come to. No I/O."""
+"""Pairwise comparison as a flow: the requests of each round, and the judgment made of the completions. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["Policy"]
 
 @dataclass(frozen=True, kw_only=True)
 class Policy(Asking):
-    """How a pair is judged: orders, votes, and what happens when a verdict does not come."""
+    """Flow of a pairwise comparison: orders, votes, and forced verdicts."""
 
     prompt: Prompt
 
@@ -57,7 +57,7 @@ class Policy(Asking):
     def _is_worth_another(
         self, readings: Sequence[Reading[Verdict]], newest: Sequence[Reading[Verdict]], orders: Sequence[Shown]
     ) -> bool:
-        """Whether one more reading in each order may change the outcome, at the chosen risk."""
+        """True where one more sample in each order may change the outcome, at the chosen risk."""
         if any(reading.out_of_time for reading in newest):
             return False
         if all(reading.is_final and not reading.is_readable for reading in newest):

@@ -1,4 +1,4 @@
-"""How an answer is graded: what is asked, round by round, and what the completions come to. No I/O."""
+"""Pointwise grading as a flow: a rubric, then marks by it. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ __all__ = ["Grading"]
 
 @dataclass(frozen=True, kw_only=True)
 class Grading(Asking):
-    """How a rubric is written and an answer is marked by it: votes, and what happens when a mark does not come."""
+    """Flow of a grade: writes a rubric, marks an answer by it, and forces missing marks."""
 
     prompt: Pointwise
 

@@ -1,4 +1,4 @@
-"""Which duels to ask for n answers, and how their outcomes become an order. No I/O, and no judge.
+"""Ranking: choose which pairs of n answers to compare, and turn the outcomes into an order. No I/O.
 
 A schedule (`round_robin`, `knockout`, `swiss`, `anchor`) yields rounds of duels as pairs of positions, is
 sent the probability that the first wins for each, None where a duel failed, and returns what was played. It
@@ -47,7 +47,7 @@ def anchor(n: int) -> Schedule:
 
 
 def knockout(n: int) -> Schedule:
-    """Who loses is out, until one is left: n - 1 duels in about log2(n) rounds.
+    """Single elimination, until one answer is left: n - 1 duels in about log2(n) rounds.
 
     The first round brings the number down to a power of two; who does not play in it, the first positions,
     has a bye. Of an exactly even duel the lower position goes on, as drawn. A duel that failed puts neither
@@ -196,7 +196,7 @@ class Contest:
 
     @property
     def duels(self) -> int:
-        """How many duels will be asked; more only where some of a knockout fail."""
+        """Number of duels to play; more only where some of a knockout fail."""
         n = self._field.n
         everyone = n * (n - 1) // 2
         counts = {"knockout": max(0, n - 1), "swiss": min(self._budget, everyone), "anchor": n}
@@ -288,7 +288,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class _Field:
-    """Who takes part, by index in the list of answers with the anchor at its end.
+    """Answers that take part, by index in the list of answers with the anchor at its end.
 
     `draws` are everyone's lots, `same[i]` is the first that says what answer i says, and `seats[k]` has
     position k; the anchor's position is the last, and `n` leaves it out.
@@ -301,7 +301,7 @@ class _Field:
 
     @property
     def n(self) -> int:
-        """How many different answers are to be ranked."""
+        """Number of different answers to rank."""
         return len(set(self.same) - {len(self.same)})
 
     def sides(self, i: int, j: int) -> tuple[int, int]:

@@ -26,12 +26,12 @@ from rmr1_sdk.types import Answered, Completion, Grade, Judgment, Pair, Ranking,
 __all__ = ["Session"]
 
 _RUBRICS = 4096
-"""How many rubrics a session keeps."""
+"""Rubrics that a session keeps."""
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What a comparison works with: when its time is over, and who listens to what is written."""
+    """Work of one comparison: its deadline, and the listener for its text."""
 
     deadline: float | None
     listen: Callable[[Ask], Listener] | None = None
@@ -95,7 +95,7 @@ class Session:
         return await drive(contest.flow(), duels)
 
     async def window(self) -> int:
-        """How many comparisons to start ahead: enough that one slow pair does not leave the engine idle."""
+        """Number of comparisons to start ahead, so that one slow pair does not leave the backend idle."""
         await self.start()
         return 4 * self._at_once(self._options.votes * (2 if self._options.orders == "both" else 1))
 

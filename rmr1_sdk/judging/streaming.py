@@ -1,4 +1,4 @@
-"""What a judge writes, on its way to the caller while it is written. Everything here runs on the judge's loop."""
+"""Streaming of a judge's text to the caller. Everything here runs on the background loop."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ class Stream(Generic[T]):
         self._events.put_nowait(event)
 
     async def take(self) -> list[T]:
-        """What has come since the last call, at least one event; empty at the end."""
+        """Events since the last call, at least one; empty at the end."""
         batch: list[T] = []
         event = await self._events.get()
         while event is not None:

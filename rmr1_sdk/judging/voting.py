@@ -81,7 +81,7 @@ def probability(verdicts: Sequence[Verdict]) -> float | None:
 
 
 def position_consistent(verdicts: Sequence[Verdict]) -> bool | None:
-    """Whether both orders came to the same outcome. None unless both were read."""
+    """True where both orders have the same outcome. None unless both were read."""
     ab, ba = (majority(_order(verdicts, shown)) for shown in ("AB", "BA"))
     return None if ab is None or ba is None else ab == ba
 

@@ -1,4 +1,4 @@
-"""What we ask, bound to how we read the answer.
+"""Prompts: the messages sent to a model, together with the reader of its answer.
 
 Our own prompts are `cor` (a system prompt that asks for RM-R1's sections) and `reasoning` (for models
 that think by themselves). The texts that published RM-R1 checkpoints were trained with come through
@@ -72,7 +72,7 @@ class Prompt:
 
     @property
     def sampling(self) -> Sampling:
-        """What a judge with one vote samples with. Models that think may write the stop string there."""
+        """Default sampling for one vote. Models that think get no stop strings: they may write one in a thought."""
         if self.family == "reasoning":
             return Sampling(max_tokens=8192)
         return Sampling(stop=("</answer>",)) if self.family == "cor" else Sampling()
@@ -109,7 +109,7 @@ class Prompt:
         }
 
     def read(self, completion: Completion, pair: Pair | None = None, shown: Shown = "AB") -> Verdict:
-        """What a completion says, in the caller's sides. Never raises with our own reader."""
+        """Read a completion, in the caller's sides. Never raises with our own reader."""
         text = f"<think>{completion.text}" if self._is_cut_in_thought(completion) else completion.text
         verdict = self.reader(text, pair, shown).model_copy(
             update={"text": completion.text, "usage": completion.usage, "shown": shown}

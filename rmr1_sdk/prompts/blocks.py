@@ -1,4 +1,4 @@
-"""What is to be judged, as blocks of text between RM-R1's markers."""
+"""Blocks of text between RM-R1's markers: question, answers, reference, rubric."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ def shown_pair(messages: Sequence[Message]) -> Pair | None:
 
 
 def question_block(question: Conversation, safe: Callable[[str], str]) -> str:
-    """What the client asked."""
+    """Block with the client's question."""
     return f"[Client Question]\n{lines(question, 'A', safe)}"
 
 
@@ -66,7 +66,7 @@ def conversation_block(turns: tuple[Message, ...], side: Side, safe: Callable[[s
 
 
 def extra_blocks(reference: str | None, rubric: Rubric | str | None, safe: Callable[[str], str]) -> str:
-    """What there is of a reference answer and a rubric, each after an empty line."""
+    """Blocks of a reference answer and of a rubric, each after an empty line, where they are given."""
     extra = []
     if reference is not None:
         extra.append(block("the Reference Answer", safe(reference)))

@@ -1,4 +1,4 @@
-"""How a completion ended, where that says more than its text does."""
+"""Map a stop reason to a failure, where it says more than the text."""
 
 import re
 
@@ -8,7 +8,7 @@ __all__ = ["failure_kind", "is_cut_in_thought"]
 
 
 def is_cut_in_thought(completion: Completion) -> bool:
-    """Whether the text ended inside thinking that the chat template had opened."""
+    """True where the text ended inside a thought that the chat template had opened."""
     is_cut = completion.stop == "length" and completion.reasoning is None
     return is_cut and not re.search(r"</?think>", completion.text)
 

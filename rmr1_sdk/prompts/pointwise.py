@@ -1,4 +1,4 @@
-"""What we ask to grade one answer, bound to how we read it: a rubric for a question, and marks by a rubric."""
+"""Prompts for grading one answer, with their readers: a rubric for a question, and marks by a rubric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ NAME = "pointwise"
 
 
 class Topic(NamedTuple):
-    """What a rubric is written for: a question, and what its author wants measured."""
+    """Topic of a rubric: a question, and principles for its criteria."""
 
     question: Conversation
     principles: str | None = None
@@ -51,7 +51,7 @@ class Pointwise:
         return self._messages(_RUBRIC, "\n\n".join(parts) + extra_blocks(topic.reference, None, parsing.neutralise))
 
     def rubric_stop(self) -> tuple[str, ...]:
-        """What ends a rubric."""
+        """Stop strings of a rubric."""
         return () if self.thinks else ("</rubric>",)
 
     def read_rubric(self, completion: Completion) -> Written:
@@ -80,7 +80,7 @@ class Pointwise:
         return self._messages(_MARKS, f"{extra}\n\n{conversation}".lstrip())
 
     def marks_stop(self, rubric: Rubric) -> tuple[str, ...]:
-        """What ends a marking: the mark of the last criterion."""
+        """Stop strings of a marking: the mark of the last criterion."""
         return () if self.thinks else (f"</points_{len(rubric.criteria)}>",)
 
     def read_marks(self, completion: Completion, answered: Answered, rubric: Rubric) -> Marking:

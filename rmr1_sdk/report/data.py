@@ -21,7 +21,7 @@ _SNIPPET = 200
 
 
 def index(judged: Judged) -> str:
-    """What a row of the list shows: {"runs", "block", "rows": [[id, subset, label, beginning, cells], ...]}.
+    """Rows of the report's list: {"runs", "block", "rows": [[id, subset, label, beginning, cells], ...]}.
 
     A row has a cell for each run, null where it did not judge the pair, else [state, winner, p_a, consistent, forced].
     """

@@ -1,4 +1,4 @@
-"""What runs come to: the figures of a report, as values."""
+"""Figures of a report, as values."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from rmr1_sdk.types import OTHER, FailureKind, Judgment, Usage, Value, Verdict
 __all__ = ["LENGTHS", "Cell", "Outcomes", "Report", "RunFigures", "State", "StyleMatrix", "make_report", "states"]
 
 State = Literal["right", "wrong", "tie", "unreadable", "unlabelled"]
-"""What became of a pair: "tie" where the label is a side, "unlabelled" where there is a verdict and no label."""
+"""State of a pair: "tie" where the label is a side, "unlabelled" where there is a verdict and no label."""
 
 LENGTHS = (
     ("less than half as long", 0.5),
@@ -23,14 +23,14 @@ LENGTHS = (
     ("longer", 2.0),
     ("more than twice as long", float("inf")),
 )
-"""How long the better answer is beside the other, in characters, and up to which ratio that is said."""
+"""Length classes of the better answer against the other, in characters, with their upper ratios."""
 _POINTS = 120
 """Points of a curve: more would not be seen."""
 _STYLES = 3
 
 
 class Outcomes(Value):
-    """How many judgments came out how.
+    """Counts of judgments by outcome.
 
     Those of `right` to `unlabelled` add up to `judged`; `inconsistent` (the orders differ) and `forced` (at least one
     reading was) are counted besides.
@@ -47,7 +47,7 @@ class Outcomes(Value):
 
 
 class Readings(Value):
-    """How readings came to a verdict: by themselves, forced, or not at all, and why not.
+    """Counts of readings: with a verdict of their own, forced, or failed, by kind of failure.
 
     `finished`, `forced` and the `failures` add up to `n`.
     """
@@ -99,7 +99,7 @@ class RunFigures(Value):
 
 
 class Report(Value):
-    """What a report says but for single judgments. `comparisons` are of the first run with each other one."""
+    """Report without the single judgments. `comparisons` are of the first run with each other one."""
 
     title: str
     runs: tuple[RunFigures, ...]
@@ -124,7 +124,7 @@ def make_report(judged: Judged) -> Report:
 
 
 def states(judged: Judged, run: Run) -> dict[str | None, State]:
-    """What became of each pair that the run judged."""
+    """State of each pair that the run judged."""
     found: dict[str | None, State] = {
         name: "unreadable" if judgment.winner is None else "unlabelled" for name, judgment in run.judgments.items()
     }
@@ -252,7 +252,7 @@ def _cells(cells: Mapping[tuple[int, int], Sequence[bool]]) -> tuple[Cell, ...]:
 
 
 def _asked(record: Mapping[str, Any]) -> dict[str, str]:
-    """How it was asked, in a person's words. Of paths only the last name: a report goes to others."""
+    """Settings of a run in plain words. Paths are cut to their last name: a report goes to others."""
     sampling = record.get("sampling") or {}
     data = record.get("data")
     rows = {

@@ -23,7 +23,7 @@ __all__ = ["as_page"]
 
 _PAGE = Path(__file__).parent / "page"
 _MODULE = re.compile(r'^import .* from "\./judgment\.js";\n|^export ', re.MULTILINE)
-"""What makes two modules one, when one follows the other."""
+"""Statements removed when modules are joined into one script."""
 
 
 def as_page(report: Report, judged: Judged) -> str:

@@ -40,7 +40,7 @@ class _Axis:
     ticks: Sequence[tuple[float, str]]
 
     def at(self, value: float) -> float:
-        """Where a value stands, 0 to 1."""
+        """Position of a value, 0 to 1."""
         return (value - self.low) / (self.high - self.low)
 
 
@@ -145,7 +145,7 @@ def outcome_bar(parts: Sequence[tuple[str, int]]) -> Element:
 
 
 def reliabilities(runs: Sequence[Sequence[Bin]]) -> Element:
-    """What was claimed against how often it was right; a dot's area is its bin's share of the pairs."""
+    """Reliability diagram: claimed probability against accuracy; a dot's area is its bin's share of the pairs."""
     frame = _Frame(_shares("probability of the side that it finds better", 0.5), _shares(""))
     marks = [_line("ideal", frame.x(0.5), frame.y(0.5), frame.x(1), frame.y(1))]
     for series, bins in enumerate(runs):
@@ -193,7 +193,7 @@ def budgets(runs: Sequence[tuple[int, Sequence[BudgetPoint]]]) -> Element:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run costs a pair, in tokens written, and what it is worth."""
+    """Cost of a run in tokens written per pair, and its accuracy."""
 
     name: str
     tokens: float

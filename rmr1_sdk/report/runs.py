@@ -22,7 +22,7 @@ _NO_PAIRS = "no questions, no answers, and nothing about right and wrong but wha
 
 @dataclass(frozen=True)
 class Run:
-    """What a judge said, and how it was asked.
+    """Judgments of one run, with its record.
 
     Attributes:
         name: the model's; with the folder's where several runs are of one model.

@@ -1,4 +1,4 @@
-"""What a judgment is worth to a trainer. One leaf per trainer's calling convention; none is imported here.
+"""Reward functions for RL trainers, one adapter module each; none is imported here.
 
 `verdict_reward` trains a judge: its completions are right or wrong. `preference_reward` lets a judge train
 another policy: its answers are compared, and each gets the probability that it is the better one.

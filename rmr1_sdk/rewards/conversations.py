@@ -26,7 +26,7 @@ def question(prompt: str | Sequence[Any]) -> Conversation:
 
 
 def history(messages: Sequence[Any]) -> Conversation:
-    """What the last reply answers: all turns before it, as a question."""
+    """Turns before the last reply, as a question."""
     turns = list(map(_turn, messages))
     return question(turns[:-1] if turns and turns[-1].role == "assistant" else turns)
 
@@ -37,7 +37,7 @@ def answer(completion: str | Sequence[Any]) -> Conversation:
 
 
 def said(completion: str | Sequence[Any]) -> str:
-    """What the assistant says in a completion, its turns joined by a newline."""
+    """Text of the assistant in a completion, its turns joined by a newline."""
     if isinstance(completion, str):
         return completion
     return "\n".join(turn.content for turn in map(_turn, completion) if turn.role == "assistant")

@@ -108,7 +108,7 @@ async def reward_samples(
     *,
     time_s: float | None = None,
 ) -> SampleRewards:
-    """What `JudgeReward` returns, without tensors. What takes longer than `time_s` seconds has failed.
+    """Rewards as `JudgeReward` returns them, without tensors. Samples that take longer than `time_s` seconds fail.
 
     Raises ConfigError where the three are not equally many.
     """
@@ -143,7 +143,7 @@ async def reward_samples(
 
 
 def _response(query: str, prompt: str) -> str:
-    """What follows the prompt, without the tokens that end a turn."""
+    """Text after the prompt, without the tokens that end a turn."""
     if not query.startswith(prompt):
         raise DataError("a query does not begin with its prompt; was the prompt cut to fit the model?")
     return _ENDS.sub("", query.removeprefix(prompt))

@@ -38,7 +38,7 @@ _NO_TIME = "no_time: step_time_s was over before a duel of this answer"
 
 
 class RewardMetrics(Value):
-    """How the judge did in one step.
+    """Metrics of the judge in one training step.
 
     `failures` counts the failed judgments by kind: those of `Failure`, and "engine". `position_consistency` is
     the share, of the judgments that were read in both orders, that came to the same outcome in both.
@@ -97,7 +97,7 @@ class Group(NamedTuple):
 
 
 class Duel(NamedTuple):
-    """What is kept of a judgment. `failure` is None, or its kind and a sentence."""
+    """Summary of one judgment. `failure` is None, or its kind and a sentence."""
 
     failure: str | None
     consistent: bool | None

@@ -33,7 +33,7 @@ class AgainstReferences:
 
     @property
     def position_consistent(self) -> bool | None:
-        """Whether both orders came to the same outcome, for every reference that was read in both; None without one."""
+        """True where both orders agree for every reference that was read in both; None without one."""
         known = [
             judgment.position_consistent for judgment in self.judgments if judgment.position_consistent is not None
         ]
@@ -41,7 +41,7 @@ class AgainstReferences:
 
     @property
     def failures(self) -> dict[str, int]:
-        """How many judgments failed, by kind of failure."""
+        """Number of failed judgments by kind of failure."""
         return dict(Counter(judgment.failure.kind for judgment in self.judgments if judgment.failure))
 
     @property

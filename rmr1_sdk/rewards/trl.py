@@ -34,7 +34,7 @@ _MEET_EACH_OTHER = "they meet each other, and one alone has no reward; a referen
 
 
 class _Reward:
-    """What the asynchronous and the sync face share: everything but the call."""
+    """Shared base of the asynchronous and the synchronous reward: everything but the call."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class _Reward:
         return rewards.values[mine]
 
     def _rows(self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]) -> list[Row]:
-        """What is to be compared, with its reference where the dataset has one."""
+        """Rows to compare, each with its reference where the dataset has one."""
         references: Sequence[Any] = [None] * len(prompts)
         if self._reference_column is not None:
             if self._reference_column not in columns:
@@ -223,7 +223,7 @@ class _Peers:
             self.rank, self.count = dist.get_rank(), dist.get_world_size()
 
     async def gather(self, mine: Any) -> list[Any]:
-        """What each process gave, by rank."""
+        """Gather one value from each process, by rank."""
         if self._group is None:
             return [mine]
         everyone: list[Any] = [None] * self.count

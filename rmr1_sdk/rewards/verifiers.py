@@ -31,7 +31,7 @@ _NOT_USED = ("api_key_var", "headers", "headers_from_env", "prompt", "timeout")
 
 
 class PreferenceJudgeConfig(vf.JudgeConfig):
-    """What describes the judge. `id`, `name`, `weight` and `sampling` are as in every judge of verifiers.
+    """Configuration of the judge. `id`, `name`, `weight` and `sampling` are as in every judge of verifiers.
 
     The key of a server is read from $OPENAI_API_KEY. Other ways that verifiers has to describe an endpoint are
     refused, because they would have no effect.

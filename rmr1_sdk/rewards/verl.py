@@ -32,7 +32,7 @@ async def compute_score(
     reward_model_tokenizer: Any = None,
     **options: Any,
 ) -> dict[str, float]:
-    """How probable it is that the solution beats the reference, as `score`, 0 to 1.
+    """Score a solution by the probability, 0 to 1, that it beats the reference.
 
     verl cannot leave a sample out: a failed judgment has the neutral score 0.5 and `judge_failed` 1, whose
     mean verl logs. The keys are the same every time.
@@ -85,7 +85,7 @@ def verdict_score(
     rule: Rule = "strict",
     **_: Any,
 ) -> dict[str, float]:
-    """Whether a judge in the making names the better side, which is `ground_truth`: +1 or -1, as `score`.
+    """Score a judge being trained: +1 where its verdict names `ground_truth`, the better side, else -1.
 
     `rule` comes from `reward_kwargs`; see `verdict_reward`, and raises what that raises.
     """

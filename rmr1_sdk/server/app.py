@@ -187,7 +187,7 @@ class Rewards(Value):
 
 
 class _Service:
-    """What the routes do."""
+    """Handlers of the routes."""
 
     def __init__(self, judge: SharedJudge, state: State, metrics: Metrics) -> None:
         self._judge = judge
@@ -220,7 +220,7 @@ class _Service:
         app.post("/get_reward")(self.reward)
 
     async def health(self) -> Response:
-        """Whether requests are welcome."""
+        """Report the health of the server."""
         status = "draining" if self._state.draining else "ok" if await self._judge.is_usable() else "failing"
         health = Health(status=status, in_flight=self._state.in_flight)
         return JSONResponse(health.model_dump(), 200 if status == "ok" else 503)
@@ -240,7 +240,7 @@ class _Service:
             raise problems.Refused(problems.OTHER_ENGINE)
 
     async def compare(self, pair: Pair) -> Judgment:
-        """Which of two answers is better, and why."""
+        """Compare two answers: which one is better, and why."""
         return await self._judge.acompare(pair)
 
     async def stream(self, pair: Pair) -> Events:
@@ -260,11 +260,11 @@ class _Service:
         return await self._judge.arank(**dict(asked))
 
     async def grade(self, asked: GradeRequest) -> Grade:
-        """How good one answer is, by marks for each criterion of a rubric."""
+        """Grade one answer, with a mark for each criterion of a rubric."""
         return await self._judge.agrade(**dict(asked))
 
     async def complete(self, request: Request) -> Completion:
-        """What the engine answers to one request; what an `rmr1:` engine elsewhere asks for."""
+        """Complete one raw request; used by an `rmr1:` backend elsewhere."""
         return await self._judge.acomplete(request)
 
     async def stream_completion(self, request: Request) -> Events:

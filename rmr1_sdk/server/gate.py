@@ -1,4 +1,4 @@
-"""What every request passes: keys, limits, the end of time, and the end of the server."""
+"""Middleware: authentication, limits, timeouts, and graceful shutdown."""
 
 import asyncio
 import hmac
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class State:
-    """Where a server stands: what it takes, how much it has to do, and whether it is about to stop."""
+    """State of a server: its limits, the requests in flight, and whether it is draining."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -124,7 +124,7 @@ class Gate:
         return None
 
     def _opens(self, authorization: str) -> bool:
-        """Whether it brings one of the keys; how long that takes tells nothing about them."""
+        """True where the request has one of the keys; compared in constant time."""
         brought = _brought(authorization)
         given = _digest(brought)
         return bool(brought) and sum(hmac.compare_digest(given, known) for known in self._keys) > 0
@@ -180,7 +180,7 @@ class _Stuck(Exception):
 
 
 class _Reply:
-    """What goes back to a client, and how far it has come."""
+    """Response to a client, and the part of it that was sent."""
 
     def __init__(self, send: Send, state: State) -> None:
         self._send = send

@@ -11,7 +11,7 @@ __all__ = ["Limits"]
 
 
 class Limits(Value):
-    """What one client may ask of the others' server. Raises ConfigError."""
+    """Limits of one client's requests. Raises ConfigError."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 

@@ -1,4 +1,4 @@
-"""What goes wrong, as a client is told: a status, and {"error": {"type": ..., "message": ...}}."""
+"""Errors as the client sees them: a status, and {"error": {"type": ..., "message": ...}}."""
 
 import logging
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class ErrorDetail(Value):
-    """What went wrong: a word for programs, and a sentence for a person."""
+    """Error detail: a word for programs, and a sentence for a person."""
 
     type: str
     message: str
@@ -98,7 +98,7 @@ STATUSES = (400, 401, 408, 413, 422, 429, 500, 503, 504)
 
 
 def of(error: Exception) -> Problem:
-    """What an error of a judge becomes. A mistake of ours goes to the log and tells the client nothing."""
+    """Convert an exception to an HTTP error. An unexpected one is logged, and its text is kept from the client."""
     if isinstance(error, Refused):
         return error.problem
     for kind, status, name in _RAISED:
@@ -114,7 +114,7 @@ def too_large(what: str, limit: int) -> Problem:
 
 
 def of_body(errors: Sequence[Any]) -> Problem:
-    """What pydantic says of a body: 400 where it is no JSON, else 422 with the field."""
+    """Convert pydantic's errors in a body: 400 where it is not JSON, else 422 with the field."""
     if errors[0]["type"] == "json_invalid":
         return Problem(400, "invalid_json", f"the body is no JSON: {errors[0]['ctx']['error']}")
     if errors[0]["loc"] == ("body",):

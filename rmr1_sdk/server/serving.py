@@ -49,7 +49,7 @@ def run(app: FastAPI, sock: socket.socket, *, drain_s: float = 30.0) -> None:
 
 
 class _Left(NamedTuple):
-    """How many bytes a closing connection has not delivered yet, and since when it is that many."""
+    """Bytes that a closing connection has not delivered yet, and the time since that number last changed."""
 
     size: int
     since: float
@@ -88,7 +88,7 @@ class Server(uvicorn.Server):
             self._idle_since = now
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to leave the loop; asked ten times a second."""
+        """True where the server should leave its loop; called ten times a second."""
         now = time.monotonic()
         self._let_go(now)
         if self._state.draining:

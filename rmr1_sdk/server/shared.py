@@ -27,7 +27,7 @@ PROBE_EVERY_S = 5.0
 
 
 class SharedJudge:
-    """What the routes ask, and what `preference_reward` may take for a judge."""
+    """Wrapper of the judge for all routes, with metrics and a health check; a Comparer."""
 
     def __init__(self, judge: "Judge", metrics: Metrics) -> None:
         self._judge = judge
@@ -119,7 +119,7 @@ class SharedJudge:
             raise
 
     async def is_usable(self) -> bool:
-        """Whether the engine answers: it did when it was last asked, or does now."""
+        """True where the backend answers: its last request succeeded, or a probe does now."""
         async with self._probing:
             if self._failing and time.monotonic() - self._probed > PROBE_EVERY_S:
                 probe = submit(asyncio.wait_for(self._judge.backend.generate(_PROBE), _PROBE_S))

@@ -58,7 +58,7 @@ def wilson(successes: float, trials: int, z: float = 1.959963984540054) -> Inter
 
 
 def bootstrap(clusters: Sequence[tuple[float, float]], *, draws: int = DRAWS, seed: int = 0) -> list[float]:
-    """What a mean comes to in `draws` resamples of whole clusters (Efron 1979), as many as there are.
+    """Means of `draws` bootstrap resamples of whole clusters (Efron 1979).
 
     A cluster is what shares a prompt: the sum of its values and of their weights. The mean of a resample is the one
     sum over the other. The same seed draws the same clusters of as many: the differences of two such lists, of two
@@ -81,7 +81,7 @@ def percentiles(share: float, draws: Sequence[float], level: float = 0.95) -> In
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """How probable a change at least this lopsided is where there is none: McNemar's test, exact and two-sided.
+    """Exact two-sided p-value of McNemar's test.
 
     `gained` counts what only the one of two judges got right over the same pairs, `lost` what only the other did.
 
@@ -93,7 +93,7 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float | None:
-    """How far two annotators agree beyond chance (Cohen 1960): 1 always, 0 as often as by chance, below 0 less.
+    """Cohen's kappa (Cohen 1960), agreement beyond chance: 1 always, 0 as often as by chance, below 0 less.
 
     None where there are no items, and where both gave every item the same one label: chance alone agrees there.
 
@@ -176,7 +176,7 @@ def ece(probabilities: Sequence[float], outcomes: Sequence[bool], bins: int = 10
 
 
 def ece_by_chance(probabilities: Sequence[float], bins: int = 10, *, draws: int = 200, seed: int = 0) -> float:
-    """What `ece` stays below in 95% of draws where the probabilities are right (Broecker and Smith 2007).
+    """Upper 95% limit of `ece` for perfectly calibrated probabilities (Broecker and Smith 2007).
 
     An `ece` below that is no sign of miscalibration. It has no interval of its own here: resampled items have a larger
     error than the items themselves, so that a bootstrap's interval misses the true one of a calibrated judge.
@@ -199,7 +199,7 @@ class CoveragePoint(NamedTuple):
 
 
 def risk_coverage(confidences: Sequence[float], right: Sequence[bool]) -> list[CoveragePoint]:
-    """How accurate a judge is on the items it is surest of, from the surest to all (El-Yaniv and Wiener 2010).
+    """Accuracy on the most confident items, from the surest one to all (El-Yaniv and Wiener 2010).
 
     One point for each different confidence. The risk is 1 less the accuracy.
 

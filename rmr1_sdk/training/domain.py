@@ -55,7 +55,7 @@ _TRIES = 1000
 
 
 class Domain(Value):
-    """How hard the problems are. Ranges are the least and the most, both included.
+    """Difficulty of the problems. Ranges are the least and the most, both included.
 
     Args:
         kinds: which kinds of problems, in equal parts.
@@ -270,7 +270,7 @@ _DRAW: Mapping[Kind, Callable[[random.Random, Domain], _Drawn]] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """What a question asks for.
+    """Problem that a question poses.
 
     `key` is the same for the same problem in other words. `work` is how a judge works it out, or for lists what is
     to be measured; `value` is the right answer, and `rubric` holds the criteria of a list.
@@ -283,7 +283,7 @@ class Problem:
     rubric: tuple[Criterion, ...] = ()
 
     def claim(self, answer: str) -> str:
-        """What an answer says, as it stands in it."""
+        """Claim of an answer, as written in it."""
         if self.kind == "list":
             return answer.removeprefix("List:").strip()
         found = re.search(r"(\w+)\W*$", answer)
@@ -360,7 +360,7 @@ def _read_list(question: str) -> Problem | None:
 
 
 class _Seen(NamedTuple):
-    """What the judge says of one answer.
+    """Judgment of one answer.
 
     `measured` is what it says after the quote: the right value, or for a list what it was measured to be, and its
     points of 100. `mark` is "right" or "wrong".
@@ -407,7 +407,7 @@ def _look(problem: Problem, answer: str, side: Side) -> _Seen:
 
 
 def _measure(problem: Problem, words: list[str]) -> tuple[str, bool]:
-    """What a list is beside what was asked for, with its points; and whether it has all of them."""
+    """Measure a list against the criteria: the words, the points, and whether all are met."""
     count, needed, banned = (criterion.description.split()[0] for criterion in problem.rubric)
     first, last = (words[0], words[-1]) if words else ("none", "none")
     met = (str(len(words)) == count, first == needed, last != banned)
@@ -418,7 +418,7 @@ def _measure(problem: Problem, words: list[str]) -> tuple[str, bool]:
 
 
 def has_right_reasons(pair: Pair, verdict: Verdict) -> bool:
-    """Whether a judge's own solution, its rubric, or its thought is what `trace` writes, whatever the verdict is.
+    """True where a judge's own solution, rubric or thought is what `trace` writes, whatever the verdict.
 
     For lists that only says again what is asked for, so there the measurements of both answers in its evaluation must
     be right too, and the points.

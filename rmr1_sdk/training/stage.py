@@ -1,4 +1,4 @@
-"""What lies on disk between the stages: folders that say what made them, and rows of traces."""
+"""Stage folders: a record of the settings and inputs that made each one, and rows of traces."""
 
 import json
 import os
@@ -78,7 +78,7 @@ class Step:
             raise ConfigError(f"{out}: {error.strerror or error}") from error
 
     def is_done(self) -> bool:
-        """Whether the folder holds what these settings and inputs make.
+        """True where the folder holds the result of these settings and inputs.
 
         Raises ConfigError where it holds what others made, and says what differs.
         """

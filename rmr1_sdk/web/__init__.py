@@ -1,8 +1,8 @@
-"""What shows a judgment in a browser, for the server's page and for reports alike: `judgment.js` and `judgment.css`."""
+"""Display of a judgment in a browser, for the server's page and for reports: `judgment.js` and `judgment.css`."""
 
 from pathlib import Path
 
 __all__ = ["FOLDER"]
 
 FOLDER = Path(__file__).parent
-"""Where the files are."""
+"""Folder of the files."""

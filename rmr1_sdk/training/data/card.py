@@ -49,7 +49,7 @@ class Rows(Value):
 
 
 class DataCard(Value):
-    """What a run of `rmr1 train data` read, left out and wrote.
+    """Data card: the rows that a run of `rmr1 train data` read, left out and wrote.
 
     `dropped` counts rows by reason, `bad_rows` says what was wrong with each that could not be read. `parts` and
     `sources` describe what was written, by file and by source; `sources_of` counts the rows of each source in each
@@ -156,7 +156,7 @@ class Tally:
             self._tokens[prompt_tokens] += 1
 
     def rows(self) -> Rows:
-        """What they come to."""
+        """Statistics of the rows."""
         return Rows(
             rows=self._rows,
             first_is_better=share(self._first, self._rows),

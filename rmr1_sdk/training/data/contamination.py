@@ -1,4 +1,4 @@
-"""Whether a training pair shares text with a benchmark."""
+"""Contamination check: text that a training pair shares with a benchmark."""
 
 import re
 import unicodedata
@@ -47,7 +47,7 @@ class Benchmarks:
                         self._grams.setdefault(gram, place)
 
     def find(self, pair: Pair) -> str | None:
-        """What a pair shares with them and where, None where it shares nothing.
+        """Text that a pair shares with a benchmark and its place; None where it shares nothing.
 
         That is a question, or a turn with six words or more of it or of a user in an answer, that is equal up to case,
         punctuation and white space; or 13 words in a row of the question, an answer, the reference or the rubric.
@@ -71,7 +71,7 @@ class Benchmarks:
 
 
 def _later_turns(pair: Pair) -> list[str]:
-    """What others say in an answer that is a conversation."""
+    """Turns of others in an answer that is a conversation."""
     sides = [side for side in (pair.a, pair.b) if not isinstance(side, str)]
     return [turn.content for side in sides for turn in side if turn.role != "assistant"]
 

@@ -1,4 +1,4 @@
-"""How a judge in the making does on pairs that it does not learn from, whose better answer is known."""
+"""Evaluation on held-out pairs, whose better answer is known."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class HeldOut(Value):
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], judgments: Sequence[Judgment]) -> "HeldOut":
-        """What judgments of these pairs come to, in the same order."""
+        """Statistics of judgments of these pairs, in the same order."""
         read = [picks(judgment) for judgment in judgments]
         right = [sum(pick == pair.label for pick in both.values()) for pair, both in zip(pairs, read, strict=True)]
         named = [(shown, pick) for both in read for shown, pick in both.items() if pick]
@@ -66,7 +66,7 @@ def _is_cut(verdict: Verdict) -> bool:
 
 
 def _quotes(judgment: Judgment) -> list[bool]:
-    """Whether each quote of a judgment is where it is said to be; those that nobody looked up are left out."""
+    """For each quote that was looked up, True where it was found in its answer."""
     cited = [citation for verdict in judgment.verdicts for citation in verdict.citations]
     return [citation.found for citation in cited if citation.kind == "quote" and citation.found is not None]
 

@@ -87,7 +87,7 @@ def prepare(plan: DataPlan, out: Path, *, advance: Callable[[], None] = lambda: 
 
 
 def token_counter(tokenizer: str) -> Callable[[Sequence[Message]], int]:
-    """How many tokens messages come to with that tokenizer and its chat template, ready for the answer.
+    """Build a counter of the tokens of messages under a tokenizer's chat template, generation prompt included.
 
     Raises ConfigError where there is no such tokenizer.
     """
@@ -117,7 +117,7 @@ class _Row(Value):
 
     @property
     def source(self) -> str:
-        """What its metadata says."""
+        """Source that its metadata names."""
         return str(self.pair.metadata["source"])
 
 
@@ -129,7 +129,7 @@ class _Reason(NamedTuple):
 
 
 class _Keys(NamedTuple):
-    """What a row is known by: its content, the number of the plan's source, its question, its source."""
+    """Keys of a row: its content, the number of the plan's source, its question, its source."""
 
     content: int
     number: int
@@ -320,7 +320,7 @@ class _Part:
         return pair
 
     def _swap(self, row: _Row) -> bool:
-        """Whether the better answer is B."""
+        """True where the better answer goes to side B."""
         if self._plan.sides == "seeded":
             texts = row.pair.model_dump_json(include={"question", "a", "b"})
             return digest(self._plan.seed, "side", texts) % 2 == 1

@@ -1,4 +1,4 @@
-"""Where training pairs come from, and how the rows of their authors become pairs."""
+"""Sources of training pairs, and the conversion of published rows to pairs."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ __all__ = ["Source", "read_pairs"]
 
 
 class Source(Value):
-    """Where pairs come from, and which of them are taken.
+    """Source of pairs, with its filters.
 
     Args:
         path: a file (.jsonl, .json, .csv, .parquet); "hub:ORG/NAME" for a data set of the Hugging Face hub;
@@ -178,7 +178,7 @@ class _Form(NamedTuple):
 
     @property
     def uses(self) -> tuple[str, ...]:
-        """What is no metadata."""
+        """Fields that are not metadata."""
         return (*self.needs, *self.also, "id", "reference", "rubric", "metadata", "source")
 
 

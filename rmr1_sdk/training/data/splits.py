@@ -15,7 +15,7 @@ Parts = dict[str, int | float | Literal["rest"]]
 
 
 class Member(NamedTuple):
-    """What a row counts as: rows of a group go to one part, and every stratum is split alike."""
+    """Membership of a row: rows of a group go to one part, and every stratum is split alike."""
 
     group: int
     stratum: str
@@ -80,7 +80,7 @@ def split(parts: Parts, members: Iterable[Member], seed: int) -> dict[int, str]:
 
 
 def _wanted(parts: Parts, strata: Mapping[str, int]) -> dict[str, Counter[str]]:
-    """How many rows each part but the rest gets of each stratum: what is due, rounded so that the sum is right."""
+    """Number of rows that each part but the rest gets of each stratum, rounded so that the sum is right."""
     total = sum(strata.values())
     left = Counter(strata)
     wanted: dict[str, Counter[str]] = {}

@@ -47,7 +47,7 @@ def convert(checkpoint: Path, file: Path, prompt: str) -> None:
 
 
 def _replaced() -> str:
-    """What to try where the package gguf is installed too: its modules take the place of the converter's newer ones."""
+    """Advice for an installed `gguf` package, whose modules replace the converter's newer ones."""
     try:
         distribution("gguf")
     except PackageNotFoundError:
@@ -59,7 +59,7 @@ def _replaced() -> str:
 
 
 def merge_scores(checkpoint: Path) -> dict[str, float] | None:
-    """What each merged token of a Llama-2 tokenizer without its tokenizer.model scores; None for other tokenizers.
+    """Scores of the merged tokens of a Llama-2 tokenizer without its tokenizer.model; None for other tokenizers.
 
     llama.cpp merges by score, best first. Where there is no tokenizer.model, which tokenizers of transformers do not
     write, the converter gives all tokens the same one, and llama.cpp merges from left to right: other tokens than the

@@ -1,4 +1,4 @@
-"""Whether a file judges as its checkpoint does."""
+"""Parity: does a GGUF file judge as its checkpoint does?"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ class Difference(Value):
 
 
 class Parity(Value):
-    """How a file judges beside its checkpoint, over the same pairs in both orders.
+    """Agreement of a file with its checkpoint, over the same pairs in both orders.
 
     `agreement` is the share of readings in which both name the same side; one that either cannot read is none. Its
     interval is as wide as if both readings of a pair were always alike.
@@ -64,6 +64,6 @@ def parity(pairs: Sequence[Pair], of_checkpoint: Sequence[Judgment], of_file: Se
 
 
 def _right(pairs: Sequence[Pair], judgments: Sequence[Judgment]) -> list[float]:
-    """How many readings of each pair name the better answer."""
+    """Number of readings of each pair that name the better answer."""
     both = zip(pairs, judgments, strict=True)
     return [float(sum(side == pair.label for side in picks(judgment).values())) for pair, judgment in both]

@@ -114,7 +114,7 @@ _BELONGING = (
     *("model*", "config.json", "generation_config.json", "rmr1.json", "tokenizer*", "*.jinja"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt"),
 )
-"""What makes up a checkpoint. Trainers leave more."""
+"""Files of a checkpoint. Trainers leave more."""
 
 
 _ADAPTERS = ("adapter_config.json", "adapter_model*")

@@ -35,7 +35,7 @@ __all__ = ["GrpoPlan", "GrpoResult", "collapse", "grpo", "learning_rate"]
 
 
 class GrpoPlan(Value):
-    """How a judge learns from labels alone. The defaults are those of RM-R1 (arXiv 2505.02387, appendix G)."""
+    """Settings of GRPO, which learns from labels alone. The defaults are RM-R1's (arXiv 2505.02387, appendix G)."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -50,7 +50,7 @@ class GrpoPlan(Value):
     prompt: str = "auto"
     """The prompt's name; "auto" is the one the checkpoint was trained with, or `cor`."""
     reward: dict[Part, float] = {}  # noqa: RUF012  # pydantic copies it
-    """What is added to the verdict's +1 or -1: a weight for each part of the trace that `trace_reward` looks at.
+    """Reward added to the verdict's +1 or -1: a weight for each part of the trace that `trace_reward` scores.
     With a weight of 0 it is measured alone."""
     rule: Rule = "strict"
     """Rule by which the verdict is read, see `verdict_reward`."""
@@ -105,7 +105,7 @@ class GrpoPlan(Value):
 
 
 class GrpoResult(Value):
-    """What came of it: `pairs` were tried in `steps`, `too_long` were left out.
+    """Result of GRPO: `pairs` were tried in `steps`, `too_long` were left out.
 
     The checkpoint is that after `best_step`, 0 being the model it began with. `stopped` says why the run ended early.
     `before` and `best` are what the judge did on the held-out pairs at first and after `best_step`, None without such
@@ -380,7 +380,7 @@ _LOGGED = {
 
 
 def _figures(logs: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of TRL's figures. Those of a rollout come with its first step alone."""
+    """Metrics to keep of TRL's. Those of a rollout come with its first step alone."""
     kept = {ours: logs[theirs] for theirs, ours in _LOGGED.items() if theirs in logs}
     rewards = {
         name.split("/")[1]: value

@@ -32,7 +32,7 @@ __all__ = ["Example", "SftPlan", "SftResult", "example", "learning_rate", "make_
 
 
 class SftPlan(Value):
-    """How a model learns from traces.
+    """Settings of supervised fine-tuning on traces.
 
     The defaults are those of RM-R1 (arXiv 2505.02387, appendix G, and its scripts).
     """
@@ -74,7 +74,7 @@ class SftPlan(Value):
 
 
 class SftResult(Value):
-    """What came of it: `traces` were learned from in `steps`, `too_long` were left out.
+    """Result of fine-tuning: `traces` were learned from in `steps`, `too_long` were left out.
 
     The checkpoint is that after `best_step`, 0 being the model it began with. `loss` is that of the last step. `before`
     and `best` are what the judge did on the held-out pairs at first and after `best_step`, None without such pairs.
@@ -186,12 +186,12 @@ def _trainer_class() -> Any:
             self.data_collator = Collator(self.processing_class.pad_token_id, padding_free=self.padding_free)
 
         def _weights(self, batch: dict[str, Any]) -> Any:
-            """What each predicted token counts, [rows, tokens - 1]."""
+            """Loss weight of each predicted token, [rows, tokens - 1]."""
             written = batch["labels"][:, 1:] != -100
             return written * (1 + (self._verdict_weight - 1) * batch["verdict"][:, 1:])
 
         def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
-            """What the losses of a step are divided by: all weights in it, over all processes."""
+            """Divisor of a step's losses: the sum of all weights in it, over all processes."""
             weights = torch.stack([self._weights(batch).sum() for batch in batch_samples]).sum().to(device)
             return self.accelerator.gather(weights).sum()
 

@@ -11,12 +11,12 @@ from rmr1_sdk.types import Pair, Verdict
 __all__ = ["PARTS", "Part", "trace_reward"]
 
 Part = Literal["quotes", "cited", "rubric", "solution"]
-"""What of a trace is looked at, see `trace_reward`."""
+"""Part of a trace to score, see `trace_reward`."""
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
 def trace_reward(part: Part, text: str, pair: Pair) -> float | None:
-    """How right a part of a judgment is, from 0 to 1, whatever its verdict. None where that cannot be known.
+    """Score a part of a judgment from 0 to 1, whatever its verdict. None where it cannot be checked.
 
     - "quotes": the share of its quotes that are in the answer they are said to be from; 0 without any.
     - "cited": 1 where both answers are quoted or summed up, else 0.
@@ -59,7 +59,7 @@ _NUMBER = re.compile(r"-?\d[\d,]{0,40}(?:\.\d{1,40})?")
 
 
 def _comes_to(work: str, reference: str) -> bool:
-    """Whether both end in the same number, or where the reference has none, in the same words."""
+    """True where both end in the same number; or, where the reference has none, in the same words."""
     if numbers := _NUMBER.findall(reference):
         found = _NUMBER.findall(work)
         return bool(found) and _value(found[-1]) == _value(numbers[-1])

@@ -1,4 +1,4 @@
-"""What the stages share that train a model: loading it, judging with it on the way, and going on after a kill."""
+"""Shared parts of the training stages: loading, evaluation during training, and resuming after a kill."""
 
 import json
 import os
@@ -38,7 +38,7 @@ __all__ = [
 _AT_ONCE = 32
 """Readings in one batch."""
 _WAIT_S = 24 * 60 * 60
-"""How long processes wait for each other, as for the first while it judges. Their launcher sees one that dies."""
+"""Seconds that processes wait for each other, as for the first while it judges. The launcher detects one that dies."""
 _WHOLE = "whole"
 """An empty file that comes last into a checkpoint."""
 _OF_THE_TRAINER = (
@@ -56,12 +56,12 @@ _OF_THE_TRAINER = (
 
 
 def processes() -> int:
-    """How many train together, as torchrun and `accelerate launch` tell each of them."""
+    """Number of processes that train together, as torchrun and `accelerate launch` tell each of them."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first_process() -> bool:
-    """Whether this one of the processes that train together writes the files; their launcher tells each."""
+    """True in the one process that writes the files, as the launcher tells each process."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -93,7 +93,7 @@ def load(model: str, *, lora: bool) -> tuple[Any, Any]:
 
 
 def micro_batches(what: str, sequences: int, micro_batch_size: int, processes: int) -> int:
-    """How many micro batches of each process a step of so many sequences takes.
+    """Number of micro-batches of each process in a step of so many sequences.
 
     Raises ConfigError where that does not come out even; `what` names the sequences in it, with their verb.
     """
@@ -122,7 +122,7 @@ def settings(seed: int) -> dict[str, Any]:
 
 
 def adapters(rank: int | None) -> Any:
-    """What tells TRL to train adapters of this rank on all linear layers; None trains all weights."""
+    """LoRA configuration for TRL, of this rank on all linear layers; None trains all weights."""
     if rank is None:
         return None
     from peft import LoraConfig
@@ -169,7 +169,7 @@ class Figures:
 
 
 class Try(NamedTuple):
-    """How a judge did after a step."""
+    """Evaluation of a judge after a step."""
 
     step: int
     held_out: HeldOut
@@ -242,7 +242,7 @@ class Watched:
 
 
 def _told_to_all(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the first process has."""
+    """Broadcast the first process's value to all."""
     from accelerate.utils import broadcast_object_list
 
     told: list[dict[str, Any]] = broadcast_object_list([rows])[0]
@@ -262,7 +262,7 @@ def train(trainer: Any, watched: Watched, kept: Callable[[dict[str, Any]], dict[
 
 
 def _recorder(watched: Watched, kept: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """What writes down the figures of each step, marks the checkpoints that are whole, and ends a run that is over."""
+    """Callback that records the metrics of each step, marks complete checkpoints, and ends a run that is over."""
     from transformers import TrainerCallback
 
     class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is not read by mypy

@@ -201,7 +201,7 @@ def _whole(epochs: float) -> int:
 
 
 _PLAIN = re.compile(r"[\w./:+-]+", re.ASCII)
-"""What Hydra takes as it stands; other text is quoted, and in it a quote, and the backslashes before one."""
+"""Text that Hydra takes unquoted; in other text, quotes and the backslashes before them are escaped."""
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a recipe comes to before it runs: its stages, their steps, and the memory of a GPU."""
+"""Forecast of a recipe before it runs: its stages, their steps, and the memory of a GPU."""
 
 import json
 from math import ceil
@@ -17,7 +17,7 @@ __all__ = ["Forecast", "StageForecast", "forecast", "grpo_memory", "grpo_steps",
 
 
 class StageForecast(Value):
-    """What a stage comes to.
+    """Forecast of a stage.
 
     Args:
         stage: its name.
@@ -39,7 +39,7 @@ class StageForecast(Value):
 
 
 class Forecast(Value):
-    """What a recipe comes to.
+    """Forecast of a recipe.
 
     Args:
         recipe: it, with all paths and defaults.
@@ -99,7 +99,7 @@ def grpo_steps(plan: GrpoPlan, pairs: int) -> int:
 
 
 def forecast(recipe: Recipe) -> Forecast:
-    """What the recipe comes to. Rows are counted where a stage before is done, else they are what `rows` expects."""
+    """Forecast a recipe. Rows are counted where the stage before is done, else taken from the recipe's `rows`."""
     notes: list[str] = []
     shape = _shape(recipe, notes)
     stages = tuple(_stage(recipe, stage, shape, notes) for stage in recipe.stages)
@@ -158,13 +158,13 @@ def _note_rest(notes: list[str], stage: str, plan: SftPlan | GrpoPlan, processes
 
 
 def _is_done(folder: Path) -> bool:
-    """Whether a stage's record has outputs. Whether these settings made them is said where it runs."""
+    """True where a stage's record has outputs. Its settings are compared where the stage runs."""
     record = folder / "step.json"
     return record.exists() and "outputs" in json.loads(record.read_text(encoding="utf-8"))
 
 
 def _rows(recipe: Recipe, stage: StageName) -> tuple[int | None, bool]:
-    """How many rows a stage works on, and whether they are counted: in the file, or in the data's card."""
+    """Number of rows of a stage, and whether they were counted: in the file, or in the data's card."""
     if stage == "distill" and recipe.distill:
         return _rows_of(recipe, recipe.distill.pairs, recipe.distill.pairs.stem)
     if stage == "sft" and recipe.sft:

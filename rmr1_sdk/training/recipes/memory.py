@@ -1,4 +1,4 @@
-"""What training needs of a GPU's memory, from a model's shape: formulas, no measurement.
+"""GPU memory of training, estimated from a model's shape: formulas, no measurement.
 
 Bytes of a parameter and its optimizer are counted as in ZeRO (Rajbhandari et al., arXiv 1910.02054, section 3.1):
 with Adam 16 of each, whether as 4 of float32 weight, 4 of gradient and 8 of the two moments (float32 weights that
@@ -35,7 +35,7 @@ _OPTIMIZER = 8
 
 
 class Machine(Value):
-    """What a recipe is trained on.
+    """Hardware that a recipe trains on.
 
     Args:
         nodes: machines.
@@ -51,7 +51,7 @@ class Machine(Value):
 
     @property
     def processes(self) -> int:
-        """How many train together: one on the CPU."""
+        """Number of processes that train together: one on the CPU."""
         return self.nodes * max(1, self.gpus)
 
 
@@ -132,7 +132,7 @@ class Shape(Value):
 
 
 class Trained(Value):
-    """What is trained, and on how much at once.
+    """Trained model and the size of its batches.
 
     Args:
         tokens: of the sequences that a process works on at once.
@@ -148,7 +148,7 @@ class Trained(Value):
 
 
 class Generation(Value):
-    """How completions are written.
+    """Settings of the generation of completions.
 
     Args:
         sequences: at once in a process.
@@ -208,7 +208,7 @@ def memory(shape: Shape, machine: Machine, trained: Trained, generation: Generat
 
 
 def _kept(shape: Shape, machine: Machine, trained: Trained) -> dict[str, int]:
-    """What is there whatever a process works on."""
+    """Memory that is needed whatever a process works on."""
     sharded = machine.sharding != "none"
     shards = machine.processes if sharded else 1
     whole = shape.parameters

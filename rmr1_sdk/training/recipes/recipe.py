@@ -33,7 +33,7 @@ _TOGETHER = ("sft", "grpo")
 
 
 class Learner(Value):
-    """What is trained: a model that there is, or one made from nothing.
+    """Base model: an existing checkpoint, or a tiny one made from nothing.
 
     Args:
         name: the folder of a checkpoint, or its name on the Hugging Face hub.
@@ -223,7 +223,7 @@ def _fault(path: Path, root: Any, at: Sequence[int | str], message: str, kind: s
 
 
 def _filled(given: Mapping[str, Any], out: Path, seed: Any) -> dict[str, Any]:
-    """What a recipe says, with the paths between its stages and the seed where it does not say them."""
+    """Complete a recipe: add the paths between its stages, and the seed, where it names none."""
     filled: dict[str, Any] = {**given, "out": out}
     for stage, fields in _between(given, out).items():
         section = given.get(stage, False)
@@ -352,7 +352,7 @@ def _check_processes(recipe: Recipe, wanted: Sequence[StageName], name: str) -> 
 
 
 def _check_batches(recipe: Recipe, wanted: Sequence[StageName]) -> None:
-    """What does not come out even is said before the stages ahead of it run."""
+    """Check all batch sizes before the first stage runs."""
     plans: dict[StageName, SftPlan | GrpoPlan | None] = {"sft": recipe.sft, "grpo": recipe.grpo}
     for stage, plan in plans.items():
         if plan and stage in wanted:

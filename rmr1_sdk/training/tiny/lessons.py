@@ -1,4 +1,4 @@
-"""What a tiny model reads before it meets a judgment: endless problems of its domain, worked out.
+"""Pretraining of a tiny model on worked problems of its domain.
 
 A base model has read much before anybody fine-tunes it on a few thousand judgments. One from nothing has not, and from
 so few it learns them by heart instead of learning to reckon.

@@ -127,7 +127,7 @@ def _begun(size: TinyModel, tokenizer: Any) -> Any:
 
 
 def _texts(traces: Iterable[Trace]) -> Iterator[str]:
-    """What a model that learns from these traces reads and writes."""
+    """Texts that a model trained on these traces reads and writes."""
     for trace in traces:
         yield from (
             message.content for message in prompts.get(trace.prompt).render(trace.pair) if message.role == "user"

@@ -45,14 +45,14 @@ Reason = Literal[
 
 
 class Fault(Value):
-    """What is wrong with a trace: a reason from a closed set, and more about this one."""
+    """Fault of a trace: a reason from a closed set, and its details."""
 
     reason: Reason
     detail: str = ""
 
 
 class DistillReport(Value):
-    """What a run of `rmr1 train distill` came to.
+    """Report of a run of `rmr1 train distill`.
 
     `kept` are traces of the first teacher, `corrected` of the second. `rejected` counts the pairs without a trace by
     what was wrong with the last one that was written. `first_right` is how often the first teacher's verdict was
@@ -151,12 +151,12 @@ def distill(
 
 
 def _asking(common: Mapping[str, Any], budget: int | None) -> dict[str, Any]:
-    """How a teacher judges: in the order given, and it is not made to name a side."""
+    """Judge of a teacher: one order, and no forced verdict."""
     return {**common, "orders": "given", "force_verdict": False, "max_tokens_total": budget}
 
 
 def estimate(pairs: Path, *, prompt: str = "cor", sampling: Mapping[str, Any] | None = None) -> Estimate:
-    """What distilling these pairs may take. Raises as `distill` does."""
+    """Estimate the tokens of distilling these pairs. Raises as `distill` does."""
     rows, asked = read_labelled(pairs), prompts.get(prompt)
     written = len(rows) * int((sampling or {}).get("max_tokens", asked.sampling.max_tokens))
     read = sum(_characters(asked.render(pair)) for pair in rows) // 4
@@ -184,7 +184,7 @@ _HINT = (
     "[The End of the Note]"
 )
 _WRONG = "first_judgment"
-"""Where a pair's metadata has the wrong judgment while the second teacher is asked."""
+"""Key of a pair's metadata that holds the wrong judgment while the second teacher is asked."""
 
 
 class _Hinted(Prompt):
@@ -216,7 +216,7 @@ LEAK_WORDS = 5
 
 
 def verify(text: str, pair: Pair, *, prompt: Prompt, hinted: bool = False) -> Fault | None:
-    """What is wrong with a trace, None where nothing is.
+    """Check a trace: its fault, or None.
 
     It must be read by the prompt's own reader and name the labelled side; end with its answer, as RM-R1's strict
     reward wants it; have closed every section it opened; have all sections of its family; cite both sides, and quote
