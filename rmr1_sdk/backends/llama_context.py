@@ -15,7 +15,8 @@ from random import Random
 from typing import Any
 
 from rmr1_sdk.backends.base import recorded_prompt
-from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
+from rmr1_sdk.backends.llama_library import load_library
+from rmr1_sdk.errors import BackendError, ConfigError
 from rmr1_sdk.types import Sampling
 
 __all__ = ["CHUNK", "Context", "Options", "quieten"]
@@ -49,10 +50,7 @@ class Context:
     """
 
     def __init__(self, options: Options) -> None:
-        try:
-            import llama_cpp
-        except ImportError as error:
-            raise MissingExtraError("llama_cpp", "llama-cpp") from error
+        llama_cpp = load_library()
         import numpy
 
         self._lib: Any = llama_cpp  # its functions are made at run time and have no types

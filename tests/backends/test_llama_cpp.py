@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from math import exp
 from pathlib import Path
@@ -271,6 +273,45 @@ def test_threads_are_as_many_as_openmp_is_told(
     context = Context(Options(path=gguf, n_ctx=256, n_parallel=1, n_threads=given))
     assert llama_cpp.llama_n_threads(context._context) == threads
     context.free()
+
+
+LOADED = """
+import ctypes, os, sys
+from pathlib import Path
+{first}
+from rmr1_sdk.backends.llama_context import Context, Options
+for _ in range(2):
+    Context(Options(path=Path(sys.argv[1]), n_ctx=256, n_parallel=1)).free()
+seen = ctypes.CDLL(None).getenv  # by C, torch and child processes
+seen.restype = ctypes.c_char_p
+print(os.environ.get("OMP_WAIT_POLICY"), (seen(b"OMP_WAIT_POLICY") or b"None").decode())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp is looked at, which llama.cpp has on Linux")
+@pytest.mark.parametrize(
+    ("given", "first", "spins", "policy", "lines"),
+    [
+        ({}, "", "0", None, 0),
+        ({"OMP_WAIT_POLICY": "active"}, "", "30000000000", "active", 0),
+        ({"OMP_WAIT_POLICY": "active"}, "import llama_cpp", "30000000000", "active", 0),
+        ({"GOMP_SPINCOUNT": "7"}, "", "7", None, 0),
+        ({}, "ctypes.CDLL('libgomp.so.1')", "300000", None, 1),
+        ({}, "import llama_cpp", "300000", None, 1),
+    ],
+)
+def test_threads_wait_passively_unless_the_user_or_another_library_decided(
+    gguf: Path, given: dict[str, str], first: str, spins: str, policy: str | None, lines: int
+) -> None:
+    unset = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED.format(first=first), gguf],
+        env=unset | {"OMP_DISPLAY_ENV": "VERBOSE"} | given,
+        capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert f"GOMP_SPINCOUNT = '{spins}'" in ran.stderr  # libgomp says so when it is loaded
+    assert ran.stdout.split() == [str(policy)] * 2
+    assert ran.stderr.count("start with OMP_WAIT_POLICY=passive") == lines
 
 
 def test_the_prompt_recorded_beside_the_file_is_used(tmp_path: Path, gguf: Path) -> None:

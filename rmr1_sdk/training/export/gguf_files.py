@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rmr1_sdk.backends.llama_context import quieten
+from rmr1_sdk.backends.llama_library import load_library
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
 
 __all__ = ["convert", "merge_scores", "quantise"]
@@ -109,10 +110,7 @@ def quantise(file: Path, out: Path, kind: str) -> None:
 
     Raises ConfigError for a precision that llama.cpp does not know, and BackendError where it fails.
     """
-    try:
-        import llama_cpp
-    except ImportError as error:
-        raise MissingExtraError("llama_cpp", "llama-cpp") from error
+    llama_cpp = load_library()
     number = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}", None)
     if number is None:
         raise ConfigError(f"llama.cpp knows no precision {kind!r}; Q8_0 and Q4_K_M are common ones")
