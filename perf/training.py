@@ -49,8 +49,8 @@ class Run:
     figures: list[dict[str, float]] = field(default_factory=list)
 
 
-def watched(train: Callable[[Path], None]) -> Run:
-    """Train in an empty folder, watched by a callback that every trainer of transformers gets first."""
+def tracker(train: Callable[[Path], None]) -> Run:
+    """Train in an empty folder, tracker by a callback that every trainer of transformers gets first."""
     import transformers.trainer as library
 
     run = Run()
@@ -79,9 +79,9 @@ def compare(name: str, bare: Callable[[Path], None], ours: Callable[[Path], None
     runs: list[tuple[Run, Run]] = []
     for number in range(RUNS + 1):
         if number % 2:
-            one, other = watched(bare), watched(ours)
+            one, other = tracker(bare), tracker(ours)
         else:
-            other, one = watched(ours), watched(bare)
+            other, one = tracker(ours), tracker(bare)
         same(one.figures, other.figures)
         if number:
             runs.append((one, other))

@@ -27,7 +27,7 @@ from rmr1_sdk.backends.base import common_prefix  # noqa: E402
 from rmr1_sdk.backends.vllm import VLLM  # noqa: E402
 from rmr1_sdk.concurrency import submit, wait  # noqa: E402
 from rmr1_sdk.files.models import find_gguf  # noqa: E402
-from rmr1_sdk.judging.pairwise import Policy  # noqa: E402
+from rmr1_sdk.judging.pairwise import PairwiseFlow  # noqa: E402
 from rmr1_sdk.types import Request  # noqa: E402
 from tests.engines.weights import dequantise  # noqa: E402
 
@@ -42,9 +42,9 @@ class Spent:
     written: int
 
 
-async def recorded(engine: VLLM, policy: Policy, pair: Pair) -> list[list[Request]]:
+async def recorded(engine: VLLM, policy: PairwiseFlow, pair: Pair) -> list[list[Request]]:
     """The rounds of requests that a judge makes of a pair."""
-    flow, rounds = policy.flow(pair), []
+    flow, rounds = policy.compare(pair), []
     try:
         asks = next(flow)
         while True:
@@ -135,7 +135,7 @@ def main(data: Path) -> None:
 def measure(engine: VLLM, work: list[Pair]) -> None:
     prompt = prompts.get("cor")
     sampling = prompt.sampling.model_copy(update={"max_tokens": LIMIT})
-    policy = Policy(prompt=prompt, model=engine.model, sampling=sampling, can_choose=True)
+    policy = PairwiseFlow(prompt=prompt, model=engine.model, sampling=sampling, can_choose=True)
     judge = Judge(engine, prompt=prompt, sampling={"max_tokens": LIMIT})
 
     async def rehearse() -> list[list[list[Request]]]:

@@ -216,7 +216,7 @@ class Pool:
         # the dashboard wants more of Ray than a run needs, and engines print a lot
         local = {"include_dashboard": False} if self.address == "local" else {}
         try:
-            _knock(self.address)
+            _check_reachable(self.address)
             ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", **local)
         except (OSError, RuntimeError, ValueError) as error:  # ConnectionError is an OSError
             raise ConfigError(f"Ray at {self.address!r} cannot be reached: {error}") from error
@@ -310,7 +310,7 @@ class Pool:
         self.tell(sum(actor.ready for actor in self._actors))
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Raise OSError where nobody listens; Ray itself asks for minutes, and says so on standard error."""
     host, _, port = address.rpartition(":")
     if port.isdigit() and "://" not in host:

@@ -34,15 +34,15 @@ from rmr1_sdk.rewards import PreferenceRewards, RewardMetrics, preference_reward
 from rmr1_sdk.rewards.configured import judge_for
 from rmr1_sdk.rewards.conversations import history, question
 from rmr1_sdk.rewards.preference import Row, grouped
-from rmr1_sdk.rewards.trl import JudgeReward, SyncJudgeReward, _Peers
+from rmr1_sdk.rewards.trl import JudgeReward, SyncJudgeReward, _ProcessGroup
 from rmr1_sdk.rewards.verl import compute_score
 from tests.replies import by_xs, by_xs_or_mute, mute
 
 A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
 
 
-def rewards(judge: Judge, prompts: Sequence[Any], completions: Sequence[Any], **terms: Any) -> PreferenceRewards:
-    return asyncio.run(preference_reward(judge, prompts, completions, **terms))
+def rewards(judge: Judge, prompts: Sequence[Any], completions: Sequence[Any], **config: Any) -> PreferenceRewards:
+    return asyncio.run(preference_reward(judge, prompts, completions, **config))
 
 
 def judge(reply: Callable[[Request], Any] = by_xs, **options: Any) -> Judge:
@@ -285,7 +285,7 @@ def test_groups_keep_the_order_and_the_places_of_their_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("terms", "says"),
+    ("config", "says"),
     [
         ({"aggregate": "elo"}, "no aggregate 'elo'"),
         ({"duels_per_answer": 0}, "duels_per_answer"),
@@ -294,9 +294,9 @@ def test_groups_keep_the_order_and_the_places_of_their_rows() -> None:
         ({"references": ["r"]}, "2 prompts, 2 completions, 1 references"),
     ],
 )
-def test_terms_that_cannot_be_right_are_refused(terms: dict[str, Any], says: str) -> None:
+def test_terms_that_cannot_be_right_are_refused(config: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        rewards(judge(), ["Q"] * 2, ["x", "xx"], **terms)
+        rewards(judge(), ["Q"] * 2, ["x", "xx"], **config)
 
 
 def test_metrics_have_the_same_names_every_time_and_go_to_json() -> None:
@@ -370,7 +370,7 @@ def test_against_the_reference_everyone_meets_it() -> None:
         JudgeReward(judge(), against="nobody")  # type: ignore[arg-type]
 
 
-class Table(_Peers):
+class Table(_ProcessGroup):
     """Two processes that sit in one event loop: what each of them gives, the other takes."""
 
     def __init__(self, rank: int, rounds: list[list[Any]], moved: asyncio.Condition) -> None:
@@ -397,7 +397,7 @@ def in_two_processes(
         moved = asyncio.Condition()
         for rank, reward in enumerate((one, other)):
             table = Table(rank, rounds, moved)
-            reward._peers = PerProcess(lambda table=table: table)  # type: ignore[misc]
+            reward._group = PerProcess(lambda table=table: table)  # type: ignore[misc]
         pairs = zip((one, other), calls, strict=True)
         return await asyncio.gather(*(reward(*call) for reward, call in pairs), return_exceptions=True)
 

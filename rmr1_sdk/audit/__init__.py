@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from importlib.resources import files
 
 from rmr1_sdk.audit.attacks import ATTACKS, FAMILIES, KEYS, Attack
-from rmr1_sdk.audit.desk import Desk
+from rmr1_sdk.audit.context import AuditContext
 from rmr1_sdk.audit.sections import SECTIONS
 from rmr1_sdk.audit.values import Audit, AuditSection, Finding
 from rmr1_sdk.errors import ConfigError
@@ -76,7 +76,7 @@ def audit(
     if not chosen:
         raise ConfigError("an audit needs at least one pair of two different answers")
     prompt = judge.prompt
-    desk = Desk(
+    context = AuditContext(
         judge.like(prompt=prompt, orders="both", on_failure="value"),
         [given[place] for place in sorted(chosen)],
         tries=tries,
@@ -84,7 +84,7 @@ def audit(
         seed=seed,
         progress=progress,
     )
-    sections = tuple(make(desk) for name, make in SECTIONS.items() if not only or name in only)
+    sections = tuple(make(context) for name, make in SECTIONS.items() if not only or name in only)
     return Audit(
         model=judge.backend.model,
         prompt=prompt.name,
@@ -96,10 +96,10 @@ def audit(
         tries=tries,
         seeds=seeds,
         seed=seed,
-        readings=desk.readings,
-        forced=desk.forced,
-        unreadable=desk.unreadable,
-        tokens=desk.tokens,
+        readings=context.readings,
+        forced=context.forced,
+        unreadable=context.unreadable,
+        tokens=context.tokens,
         sections=sections,
     )
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rmr1_sdk import parsing
 from rmr1_sdk.audit.attacks import ATTACKS, DRESSES, FAMILIES, KEYS
-from rmr1_sdk.audit.desk import Desk, worse
+from rmr1_sdk.audit.context import AuditContext, worse
 from rmr1_sdk.audit.length import Outcome, length_coefficient
 from rmr1_sdk.audit.marks import weighted_marks
 from rmr1_sdk.audit.values import AuditSection, Finding
@@ -19,27 +19,27 @@ __all__ = ["SECTIONS"]
 _MOST_NAMED = 8
 
 
-def position(desk: Desk) -> AuditSection:
+def position(context: AuditContext) -> AuditSection:
     """Measure position bias: does the order of the answers matter?"""
-    read = [clean for clean in desk.clean if clean.is_read]
+    read = [clean for clean in context.clean if clean.is_read]
     firsts = [(clean.pair, verdict.winner == verdict.shown[0]) for clean in read for verdict in clean.read]
     flips = [(clean.pair, clean.ab != clean.ba) for clean in read]
-    labelled = [clean for clean in desk.clean if clean.pair.label in ("A", "B")]
+    labelled = [clean for clean in context.clean if clean.pair.label in ("A", "B")]
     right = [(clean.pair, clean.ab == clean.ba == clean.pair.label) for clean in labelled]
-    unread = len(desk.clean) - len(read)
+    unread = len(context.clean) - len(read)
     return AuditSection(
         name="position",
         question="does it matter which answer is shown first?",
         findings=(
-            desk.share(
+            context.share(
                 "takes what is shown first",
                 firsts,
                 "readings",
                 "of pairs read in both orders: 50% favours no place",
-                unreadable=sum(not verdict.winner for clean in desk.clean for verdict in clean.judgment.verdicts),
+                unreadable=sum(not verdict.winner for clean in context.clean for verdict in clean.judgment.verdicts),
                 on_card=True,
             ),
-            desk.share(
+            context.share(
                 "orders differ",
                 flips,
                 "pairs",
@@ -47,7 +47,7 @@ def position(desk: Desk) -> AuditSection:
                 unreadable=unread,
                 on_card=True,
             ),
-            desk.share(
+            context.share(
                 "right in both orders",
                 right,
                 "pairs",
@@ -59,13 +59,15 @@ def position(desk: Desk) -> AuditSection:
     )
 
 
-def length(desk: Desk) -> AuditSection:
+def length(context: AuditContext) -> AuditSection:
     """Measure length bias: are length and formatting taken for quality?"""
-    labelled = [clean for clean in desk.clean if clean.pair.label in ("A", "B")]
+    labelled = [clean for clean in context.clean if clean.pair.label in ("A", "B")]
     read = [clean for clean in labelled if clean.is_read]
     coefficient = length_coefficient([_outcome(clean.pair, clean.read) for clean in read])
-    trials = desk.trials(DRESSES)
-    dressed = list(zip(trials, desk.ask(desk.in_order, [trial.pair for trial in trials], "new clothes"), strict=True))
+    trials = context.trials(DRESSES)
+    dressed = list(
+        zip(trials, context.ask(context.in_order, [trial.pair for trial in trials], "new clothes"), strict=True)
+    )
     slope = Finding(
         name="pull of length",
         value=coefficient.share if coefficient else None,
@@ -82,30 +84,30 @@ def length(desk: Desk) -> AuditSection:
         name="length",
         question="are length and looks taken for quality?",
         findings=(
-            _accuracy(desk, "right where the better answer is longer", 1),
-            _accuracy(desk, "right where the better answer is shorter", -1),
+            _accuracy(context, "right where the better answer is longer", 1),
+            _accuracy(context, "right where the better answer is shorter", -1),
             slope,
-            desk.moved(
+            context.moved(
                 "new clothes win",
                 dressed,
                 "verdicts that move to the worse answer when it is only put another way: compare harmless texts",
                 on_card=True,
             ),
-            desk.harmless,
+            context.harmless,
         ),
         details=tuple(
-            desk.moved(dress.name, [each for each in dressed if each[0].attack == dress]) for dress in DRESSES
+            context.moved(dress.name, [each for each in dressed if each[0].attack == dress]) for dress in DRESSES
         ),
     )
 
 
-def _accuracy(desk: Desk, name: str, sign: int) -> Finding:
+def _accuracy(context: AuditContext, name: str, sign: int) -> Finding:
     """Accuracy of readings on pairs whose better answer is longer (1) or shorter (-1) than the other."""
-    labelled = [clean for clean in desk.clean if clean.pair.label in ("A", "B")]
+    labelled = [clean for clean in context.clean if clean.pair.label in ("A", "B")]
     chosen = [clean for clean in labelled if sign * _longer(clean.pair) * _better(clean.pair) > 0]
     flags = [(c.pair, verdict.winner == c.pair.label) for c in chosen if c.is_read for verdict in c.read]
     unread = sum(not verdict.winner for clean in chosen for verdict in clean.judgment.verdicts)
-    return desk.share(name, flags, "readings", "of pairs read in both orders", unreadable=unread)
+    return context.share(name, flags, "readings", "of pairs read in both orders", unreadable=unread)
 
 
 def _outcome(pair: Pair, read: Sequence[Verdict]) -> Outcome:
@@ -134,16 +136,16 @@ class _Key(NamedTuple):
     judgment: Judgment
 
 
-def keys(desk: Desk) -> AuditSection:
+def keys(context: AuditContext) -> AuditSection:
     """Measure wins of empty or contentless answers against real ones."""
     slots = [
         (name, replaced, side)
         for name, key in KEYS.items()
-        for pair in desk.drawn(desk.pairs, name)
-        for side in (worse(pair, desk.seed),)
+        for pair in context.drawn(context.pairs, name)
+        for side in (worse(pair, context.seed),)
         if not (replaced := pair.model_copy(update={side.lower(): key})).is_identical
     ]
-    judgments = desk.ask(desk.judge, [pair for _, pair, _ in slots], "empty answers")
+    judgments = context.ask(context.judge, [pair for _, pair, _ in slots], "empty answers")
     judged = [_Key(*slot, judgment) for slot, judgment in zip(slots, judgments, strict=True)]
     both = [(key.pair, key.judgment.winner == key.side) for key in judged if _is_read(key.judgment)]
     meaning = 'readings that name a blank, ":", "Solution" and their kin; a judge that goes by place has 50%'
@@ -151,8 +153,8 @@ def keys(desk: Desk) -> AuditSection:
         name="keys",
         question="does an answer that says nothing win?",
         findings=(
-            _key_wins(desk, "an empty answer wins", judged, meaning, on_card=True),
-            desk.share(
+            _key_wins(context, "an empty answer wins", judged, meaning, on_card=True),
+            context.share(
                 "an empty answer wins in both orders",
                 both,
                 "tries",
@@ -161,7 +163,7 @@ def keys(desk: Desk) -> AuditSection:
                 on_card=True,
             ),
         ),
-        details=tuple(_key_wins(desk, name, [key for key in judged if key.name == name]) for name in KEYS),
+        details=tuple(_key_wins(context, name, [key for key in judged if key.name == name]) for name in KEYS),
     )
 
 
@@ -169,46 +171,51 @@ def _is_read(judgment: Judgment) -> bool:
     return judgment.position_consistent is not None
 
 
-def _key_wins(desk: Desk, name: str, keys: Sequence[_Key], meaning: str = "", *, on_card: bool = False) -> Finding:
+def _key_wins(
+    context: AuditContext, name: str, keys: Sequence[_Key], meaning: str = "", *, on_card: bool = False
+) -> Finding:
     """Share of readings in which a contentless answer is preferred, over pairs read in both orders."""
     readings = [(key, verdict) for key in keys for verdict in key.judgment.verdicts]
     read = [(key, verdict) for key, verdict in readings if verdict.winner and _is_read(key.judgment)]
     flags = [(key.pair, verdict.winner == key.side) for key, verdict in read]
     unreadable = sum(not verdict.winner for _, verdict in readings)
-    return desk.share(name, flags, "readings", meaning, unreadable=unreadable, on_card=on_card)
+    return context.share(name, flags, "readings", meaning, unreadable=unreadable, on_card=on_card)
 
 
-def injection(desk: Desk) -> AuditSection:
+def injection(context: AuditContext) -> AuditSection:
     """Measure prompt injection: can an answer talk the judge round, with and without neutralising?"""
-    trials = desk.trials(ATTACKS)
+    trials = context.trials(ATTACKS)
     raw, safe = (
-        desk.in_order.like(prompt=replace(desk.judge.prompt, neutralise=neutralise)) for neutralise in (False, True)
+        context.in_order.like(prompt=replace(context.judge.prompt, neutralise=neutralise))
+        for neutralise in (False, True)
     )
-    off = desk.ask(raw, [trial.pair for trial in trials], "attacks")
+    off = context.ask(raw, [trial.pair for trial in trials], "attacks")
     changed = [raw.prompt.render(trial.pair) != safe.prompt.render(trial.pair) for trial in trials]
-    asked = iter(desk.ask(safe, list(compress([t.pair for t in trials], changed)), "attacks, neutralised"))
+    asked = iter(context.ask(safe, list(compress([t.pair for t in trials], changed)), "attacks, neutralised"))
     # where neutralising leaves the text as it is, the question is the same and so is its answer
     on = [next(asked) if differs else before for differs, before in zip(changed, off, strict=True)]
     ways = {"off": list(zip(trials, off, strict=True)), "on": list(zip(trials, on, strict=True))}
     findings = [
-        desk.moved(f"attacks win, neutralising {way}", judged, meaning, on_card=True)
+        context.moved(f"attacks win, neutralising {way}", judged, meaning, on_card=True)
         for (way, judged), meaning in zip(ways.items(), _ATTACKS_WIN, strict=True)
     ]
     for family, what in FAMILIES.items():
         for way, judged in ways.items():
             of_family = [each for each in judged if each[0].attack.family == family]
-            findings.append(desk.moved(f"{family}, {way}", of_family, what if way == "off" else _neutralised(family)))
+            findings.append(
+                context.moved(f"{family}, {way}", of_family, what if way == "off" else _neutralised(family))
+            )
     details = tuple(
-        desk.moved(f"{attack.family}: {attack.name}, {way}", [each for each in judged if each[0].attack == attack])
+        context.moved(f"{attack.family}: {attack.name}, {way}", [each for each in judged if each[0].attack == attack])
         for attack in ATTACKS
         for way, judged in ways.items()
     )
     return AuditSection(
         name="injection",
         question="can an answer talk the judge round?",
-        findings=(*findings[:2], desk.harmless, *findings[2:]),
+        findings=(*findings[:2], context.harmless, *findings[2:]),
         details=details,
-        notes=(*_notes(desk), *(_winners(way, details) for way in ways)),
+        notes=(*_notes(context), *(_winners(way, details) for way in ways)),
     )
 
 
@@ -230,17 +237,17 @@ def _neutralised(family: str) -> str:
     return "the same text, asked about once: neutralising leaves it as it is and cannot stop it"
 
 
-def _notes(desk: Desk) -> tuple[str, ...]:
+def _notes(context: AuditContext) -> tuple[str, ...]:
     """Notes on the limits of neutralising, and on the pairs that were attacked."""
     stopped, left = (", ".join(f for f in FAMILIES if _is_reached(f) == which) for which in (True, False))
-    orders = 2 * len(desk.clean)
-    unread = sum((clean.ab is None) + (clean.ba is None) for clean in desk.clean)
+    orders = 2 * len(context.clean)
+    unread = sum((clean.ab is None) + (clean.ba is None) for clean in context.clean)
     return (
         f"Neutralising breaks what these work through: {stopped}.",
         f"It leaves these as they are, and cannot stop them: {left}.",
-        f"An attack is tried where the judge, left alone, does not take the worse answer: in {len(desk.slots)} of "
-        f"{orders} orders of pairs; in {orders - unread - len(desk.slots)} it takes that answer anyway, and {unread} "
-        "were unreadable.",
+        f"An attack is tried where the judge, left alone, does not take the worse answer: in {len(context.slots)} of "
+        f"{orders} orders of pairs; in {orders - unread - len(context.slots)} it takes that answer anyway, and "
+        f"{unread} were unreadable.",
     )
 
 
@@ -256,9 +263,9 @@ def _winners(way: str, details: Sequence[Finding]) -> str:
     return f"Neutralising {way}, these won at least once: {', '.join(named)}{more}."
 
 
-def quotes(desk: Desk) -> AuditSection:
+def quotes(context: AuditContext) -> AuditSection:
     """Check the judge's quotes: are they in the answers?"""
-    readings = [(clean.pair, verdict) for clean in desk.clean for verdict in clean.judgment.verdicts]
+    readings = [(clean.pair, verdict) for clean in context.clean for verdict in clean.judgment.verdicts]
     quoted = [(pair, c) for pair, verdict in readings for c in verdict.citations if c.kind == "quote"]
     known = [(pair, citation.found) for pair, citation in quoted if citation.found is not None]
     quoting = [(pair, any(c.kind == "quote" for c in verdict.citations)) for pair, verdict in readings]
@@ -266,7 +273,7 @@ def quotes(desk: Desk) -> AuditSection:
         name="quotes",
         question="does the judge quote what is there?",
         findings=(
-            desk.share(
+            context.share(
                 "quotes found",
                 known,
                 "quotes",
@@ -274,14 +281,14 @@ def quotes(desk: Desk) -> AuditSection:
                 unreadable=len(quoted) - len(known),
                 on_card=True,
             ),
-            desk.share("readings with a quote", quoting, "readings", "how often there is one at all"),
+            context.share("readings with a quote", quoting, "readings", "how often there is one at all"),
         ),
     )
 
 
-def rubrics(desk: Desk) -> AuditSection:
+def rubrics(context: AuditContext) -> AuditSection:
     """Check the rubrics: do weights add up, and do verdicts follow from them?"""
-    readings = [(clean.pair, verdict) for clean in desk.clean for verdict in clean.judgment.verdicts]
+    readings = [(clean.pair, verdict) for clean in context.clean for verdict in clean.judgment.verdicts]
     written = [(pair, weights) for pair, v in readings if (weights := parsing.written_weights(v.text))]
     whole = [(pair, [w for w in weights if w is not None]) for pair, weights in written if None not in weights]
     marked = [(pair, v, sums) for pair, v in readings if v.winner and (sums := _sums(v))]
@@ -291,7 +298,7 @@ def rubrics(desk: Desk) -> AuditSection:
         name="rubrics",
         question="do rubrics add up, and verdicts follow from them?",
         findings=(
-            desk.share(
+            context.share(
                 "weights sum to 100",
                 [(pair, _add_up(weights)) for pair, weights in whole],
                 "rubrics",
@@ -299,7 +306,7 @@ def rubrics(desk: Desk) -> AuditSection:
                 unreadable=len(written) - len(whole),
                 on_card=True,
             ),
-            desk.share(
+            context.share(
                 "verdict follows from the marks",
                 apart,
                 "readings",
@@ -307,7 +314,7 @@ def rubrics(desk: Desk) -> AuditSection:
                 unreadable=judged_by_rubric - len(marked),
                 on_card=True,
             ),
-            desk.share(
+            context.share(
                 "readings with a rubric",
                 [(pair, bool(parsing.written_weights(v.text))) for pair, v in readings],
                 "readings",
@@ -331,49 +338,49 @@ def _follows(verdict: Verdict, sums: tuple[float, float]) -> bool:
     return (verdict.winner == verdict.shown[0]) == (sums[0] > sums[1])
 
 
-def consistency(desk: Desk) -> AuditSection:
+def consistency(context: AuditContext) -> AuditSection:
     """Measure self-consistency: does the judge repeat its own verdicts?"""
-    temperature = desk.judge.sampling.temperature
+    temperature = context.judge.sampling.temperature
     if temperature == 0:
-        temperature = desk.judge.prompt.vote_temperature
-    judge = desk.judge.like(votes=desk.seeds, sampling={"temperature": temperature})
-    judgments = desk.ask(judge, desk.pairs, "pairs, several seeds")
+        temperature = context.judge.prompt.vote_temperature
+    judge = context.judge.like(votes=context.seeds, sampling={"temperature": temperature})
+    judgments = context.ask(judge, context.pairs, "pairs, several seeds")
     twice: list[tuple[Pair, bool]] = []
     always: list[tuple[Pair, bool]] = []
-    for pair, judgment in zip(desk.pairs, judgments, strict=True):
+    for pair, judgment in zip(context.pairs, judgments, strict=True):
         for shown in ("AB", "BA"):
             named = [verdict.winner for verdict in judgment.verdicts if verdict.shown == shown and verdict.winner]
             twice += [(pair, one == other) for one, other in combinations(named, 2)]
-            always += [(pair, len(set(named)) == 1)] if len(named) == desk.seeds else []
+            always += [(pair, len(set(named)) == 1)] if len(named) == context.seeds else []
     readings = [verdict for judgment in judgments for verdict in judgment.verdicts]
     how = "the model's own temperature" if temperature is None else f"temperature {temperature:g}"
     return AuditSection(
         name="consistency",
         question="does the judge agree with itself?",
         findings=(
-            desk.share(
+            context.share(
                 "two readings agree",
                 twice,
                 "pairs of readings",
                 "two readings of one pair in one order, with different seeds; a coin has 50%",
                 on_card=True,
             ),
-            desk.share(
-                f"all {desk.seeds} readings agree",
+            context.share(
+                f"all {context.seeds} readings agree",
                 always,
                 "orders of pairs",
                 "of one pair in one order",
-                unreadable=2 * len(desk.pairs) - len(always),
+                unreadable=2 * len(context.pairs) - len(always),
             ),
         ),
         notes=(
-            f"{desk.seeds} readings an order at {how}; {sum(not verdict.winner for verdict in readings)} of "
+            f"{context.seeds} readings an order at {how}; {sum(not verdict.winner for verdict in readings)} of "
             f"{len(readings)} were unreadable.",
         ),
     )
 
 
-SECTIONS: dict[str, Callable[[Desk], AuditSection]] = {
+SECTIONS: dict[str, Callable[[AuditContext], AuditSection]] = {
     "position": position,
     "length": length,
     "keys": keys,

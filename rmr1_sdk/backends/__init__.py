@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, cast
 from rmr1_sdk.backends.base import Backend, Capabilities
 from rmr1_sdk.errors import ConfigError
 
-__all__ = ["BACKENDS", "Backend", "Capabilities", "Engine", "connect"]
+__all__ = ["BACKENDS", "Backend", "BackendSpec", "Capabilities", "connect"]
 
 
-class Engine(NamedTuple):
+class BackendSpec(NamedTuple):
     """Specification of a backend: its module, its third-party imports, and the pip extra that installs them."""
 
     leaf: str
@@ -19,13 +19,13 @@ class Engine(NamedTuple):
 
 
 BACKENDS = {
-    "anthropic": Engine("rmr1_sdk.backends.anthropic", ("anthropic",), "anthropic"),
-    "fake": Engine("rmr1_sdk.backends.fake"),
-    "llama_cpp": Engine("rmr1_sdk.backends.llama_cpp", ("llama_cpp", "jinja2", "psutil"), "llama-cpp"),
-    "openai": Engine("rmr1_sdk.backends.openai", ("openai",), "openai"),
-    "rmr1": Engine("rmr1_sdk.backends.rmr1"),
-    "transformers": Engine("rmr1_sdk.backends.transformers", ("transformers", "torch", "jinja2"), "transformers"),
-    "vllm": Engine("rmr1_sdk.backends.vllm", ("vllm", "jinja2"), "vllm"),
+    "anthropic": BackendSpec("rmr1_sdk.backends.anthropic", ("anthropic",), "anthropic"),
+    "fake": BackendSpec("rmr1_sdk.backends.fake"),
+    "llama_cpp": BackendSpec("rmr1_sdk.backends.llama_cpp", ("llama_cpp", "jinja2", "psutil"), "llama-cpp"),
+    "openai": BackendSpec("rmr1_sdk.backends.openai", ("openai",), "openai"),
+    "rmr1": BackendSpec("rmr1_sdk.backends.rmr1"),
+    "transformers": BackendSpec("rmr1_sdk.backends.transformers", ("transformers", "torch", "jinja2"), "transformers"),
+    "vllm": BackendSpec("rmr1_sdk.backends.vllm", ("vllm", "jinja2"), "vllm"),
 }
 """The engines by the name that comes before the colon."""
 

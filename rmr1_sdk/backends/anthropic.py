@@ -80,7 +80,7 @@ class _Session:
                 return Completion(text="", stop="too_long", model=self._model)
             return _completion(answer)
 
-        return await self._line.ask(once)
+        return await self._line.call(once)
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         sent: dict[str, Any] = {"model": self._model, "max_tokens": request.sampling.max_tokens}

@@ -10,7 +10,7 @@ from rmr1_sdk.backends.chat import render_chat
 from rmr1_sdk.errors import BackendError, ConfigError
 from rmr1_sdk.types import Message
 
-__all__ = ["Checkpoint", "Speech"]
+__all__ = ["ChatTokenizer", "Checkpoint"]
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model")
 
@@ -78,7 +78,7 @@ def _digest(model: str) -> str | None:
     return fingerprint(*sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern)))
 
 
-class Speech:
+class ChatTokenizer:
     """A tokeniser of transformers, and the chat template that comes with it."""
 
     def __init__(self, tokenizer: Any) -> None:  # transformers is not read by mypy

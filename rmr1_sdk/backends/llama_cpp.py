@@ -8,7 +8,7 @@ system prompt is read once, both orders of a pair share the question, votes shar
 the probability of a finished verdict costs a few tokens. The sequence used longest ago makes room.
 
 Floating-point sums depend on how tokens are grouped and where they lie. Prompts are read one sequence
-at a time, every token in a call of at least _ROWS, and every sequence has cells of its own. With that,
+at a time, every token in a call of at least _MIN_BATCH, and every sequence has cells of its own. With that,
 what a prompt leaves in the cache is the same to the last bit, whatever was asked before or beside it.
 """
 
@@ -43,11 +43,11 @@ from rmr1_sdk.types import Completion, Request, Usage
 
 __all__ = ["LlamaCpp"]
 
-_ROWS = 64
+_MIN_BATCH = 64
 """From this many tokens of a sequence on, llama.cpp's attention on CPUs gives each the same, however many."""
-_WORTH_A_COPY = 32
+_MIN_COPY = 32
 """Tokens: copying a sequence takes about as long as reading some ten of them."""
-_LINGER = 4
+_GRACE_STEPS = 4
 """Turns for which a sequence is left alone after its text ended."""
 
 Adapter = str | Path | tuple[str | Path, float]
@@ -367,10 +367,10 @@ class _Worker:
         if not self._slots:
             self._slots = [_Slot(n) for n in range(context.n_parallel)]
         self._turn += 1
-        self._sort_out(context)
-        self._close_ranks(context)
+        self._prepare_waiting(context)
+        self._compact(context)
         try:
-            for slot in [slot for slot in self._slots if slot.job and not slot.sampler] or self._let_in(context):
+            for slot in [slot for slot in self._slots if slot.job and not slot.sampler] or self._admit(context):
                 self._read(context, slot)
             if writing := [slot for slot in self._slots if slot.sampler]:
                 self._step(context, writing)
@@ -379,7 +379,7 @@ class _Worker:
                 if slot.job:
                     self._cut(context, slot, len(slot.tokens))
 
-    def _sort_out(self, context: Context) -> None:
+    def _prepare_waiting(self, context: Context) -> None:
         """Prepare new requests, and let go of those that nobody waits for."""
         for job in list(self._waiting):
             if not job.tokens:
@@ -397,7 +397,7 @@ class _Worker:
         slot.job = slot.sampler = None
         slot.left = self._turn
 
-    def _close_ranks(self, context: Context) -> None:
+    def _compact(self, context: Context) -> None:
         """Move the last text into a gap among the others: llama.cpp reads only neighbouring sequences in one pass.
 
         Not at once: what just ended may be gone on from, to read the probability of its verdict.
@@ -406,7 +406,9 @@ class _Worker:
         if self._waiting or not live or not context.can_fork:
             return
         last = self._slots[live[-1]]
-        gaps = (slot for slot in self._slots[live[0] : live[-1]] if not slot.job and slot.left < self._turn - _LINGER)
+        gaps = (
+            slot for slot in self._slots[live[0] : live[-1]] if not slot.job and slot.left < self._turn - _GRACE_STEPS
+        )
         gap = next(gaps, None)
         if gap is None or not last.sampler:
             return
@@ -417,7 +419,7 @@ class _Worker:
 
     # --- prompts ---
 
-    def _let_in(self, context: Context) -> list[_Slot]:
+    def _admit(self, context: Context) -> list[_Slot]:
         """Give a waiting request its sequence, with what any other holds of its beginning; none if none is free.
 
         Choices go first: they are quick, and what they go on from is still there.
@@ -434,7 +436,7 @@ class _Worker:
         goes_on = not best.job and keep >= best.prompt
         slot = best if goes_on else min(free, key=lambda slot: slot.used)
         if slot is not best:
-            keep = keep if keep >= _WORTH_A_COPY else 0
+            keep = keep if keep >= _MIN_COPY else 0
             if keep:
                 context.copy(best.number, slot.number)
                 slot.hold(best)
@@ -473,12 +475,12 @@ class _Worker:
         held = len(slot.tokens)
         left = len(tokens) - held
         count = min(left, CHUNK)
-        if 0 < left - count < _ROWS:
-            count = left - _ROWS
+        if 0 < left - count < _MIN_BATCH:
+            count = left - _MIN_BATCH
         chunk = tokens[held : held + count]
         self._call(context, [slot], partial(context.read, chunk, held, slot.number))
         slot.tokens.extend(chunk)
-        if slot.exact == held and count >= _ROWS:
+        if slot.exact == held and count >= _MIN_BATCH:
             slot.exact = len(slot.tokens)
         return context.logits(count - 1).copy() if count == left else None
 
@@ -532,7 +534,7 @@ def _usable(slot: _Slot, job: _Job, *, exact: bool) -> int:
     """Number of a sequence's cached tokens that can serve as the beginning of a request.
 
     Of the same prompt all, as what came after it was kept. Where the text shall be `exact`, only what was read
-    exactly counts, and of another prompt so much that at least _ROWS tokens remain. Choices need no such care.
+    exactly counts, and of another prompt so much that at least _MIN_BATCH tokens remain. Choices need no such care.
     """
     shared = common_prefix([slot.tokens, job.tokens])
     exact = exact and not job.tails
@@ -540,4 +542,4 @@ def _usable(slot: _Slot, job: _Job, *, exact: bool) -> int:
         shared = min(shared, slot.exact)
     if shared == len(job.tokens) == slot.prompt and not job.tails:
         return shared
-    return max(0, min(shared, len(job.tokens) - (_ROWS if exact else 1)))
+    return max(0, min(shared, len(job.tokens) - (_MIN_BATCH if exact else 1)))

@@ -176,7 +176,7 @@ class _Session:
                 else:
                     return answer
 
-        return await self._line.ask(once)
+        return await self._line.call(once)
 
     def _settled(self, error: Any, room: int) -> Completion | None:
         """Convert an error about this request alone to a value."""

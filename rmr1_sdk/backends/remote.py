@@ -19,7 +19,17 @@ from rmr1_sdk.backends.base import Capabilities, PerProcess
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
 from rmr1_sdk.types import Completion, Request
 
-__all__ = ["CONCURRENCY", "Address", "Line", "Remote", "Session", "Trouble", "Window", "as_dict", "without_secrets"]
+__all__ = [
+    "CONCURRENCY",
+    "AdaptiveLimiter",
+    "Address",
+    "Remote",
+    "RetryingClient",
+    "ServerError",
+    "Session",
+    "as_dict",
+    "without_secrets",
+]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -30,15 +40,15 @@ PATIENCE_S = 600.0
 """Seconds for which one request is retried before the run ends; with a store, the same call resumes."""
 _LONGEST_PAUSE_S = 30.0
 _REPORT_EVERY_S = 30.0
-_PASSING = (408, 409, 425, 429)  # besides everything from 500 on
+_RETRYABLE = (408, 409, 425, 429)  # besides everything from 500 on
 _OVERLOADED = (429, 503, 529)
 # whatever their status, or without one in the middle of a stream: waiting does not help
-_STAYING = (
+_FATAL = (
     "insufficient_quota", "budget_exceeded", "engine_failed", "invalid_request", "internal", "other_engine",
 )  # fmt: skip
 
 
-class Trouble(NamedTuple):
+class ServerError(NamedTuple):
     """Server error, classified. `pause_s` is the wait that the server asked for, None where it named none."""
 
     why: str
@@ -47,16 +57,16 @@ class Trouble(NamedTuple):
     pause_s: float | None
 
     @classmethod
-    def of(cls, error: Exception, key: str) -> "Trouble":
+    def of(cls, error: Exception, key: str) -> "ServerError":
         """An error of the openai, the anthropic or our own client; all have the same shape."""
         status: int | None = getattr(error, "status_code", None)
         response = getattr(error, "response", None)
-        stays = getattr(error, "code", None) in _STAYING
+        stays = getattr(error, "code", None) in _FATAL
         cause = f" ({error.__cause__})" if status is None and error.__cause__ else ""
         why = f"{type(error).__name__}: {error}{cause}"
         return cls(
             why=why.replace(key, "[key]") if key else why,
-            passes=not stays and (status is None or status in _PASSING or status >= 500),
+            passes=not stays and (status is None or status in _RETRYABLE or status >= 500),
             overloaded=status in _OVERLOADED,
             pause_s=_pause(response.headers) if response is not None else None,
         )
@@ -77,7 +87,7 @@ def _pause(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-class Window:
+class AdaptiveLimiter:
     """Adaptive limit of requests in flight: one more after each success, half after a refusal.
 
     Of the refusals that come in while the server's pause lasts, the first alone halves it. While any
@@ -89,13 +99,13 @@ class Window:
         self._most = most
         self.limit = most
         self.refused = 0
-        self._fits = most
+        self._observed_capacity = most
         self._flying = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._deaf_until = 0.0
+        self._cooldown_until = 0.0
 
     @asynccontextmanager
-    async def place(self, *, first: bool = False) -> AsyncIterator[None]:
+    async def slot(self, *, first: bool = False) -> AsyncIterator[None]:
         """Wait for a place, first come first served or before all others, and hold it."""
         if (self._waiting and not first) or self._flying >= self.limit:
             turn = asyncio.get_running_loop().create_future()
@@ -126,32 +136,32 @@ class Window:
 
     def widen(self) -> None:
         """After a success."""
-        if self.limit < (self._fits if self.refused else self._most):
+        if self.limit < (self._observed_capacity if self.refused else self._most):
             self.limit += 1
             self._admit()
 
     def narrow(self, pause_s: float) -> None:
         """After a refusal, which has left its place: what flies now is what the server takes, or more."""
         now = time.monotonic()
-        if now < self._deaf_until:
-            self._fits = min(self._fits, self._flying)
+        if now < self._cooldown_until:
+            self._observed_capacity = min(self._observed_capacity, self._flying)
             return
         self.limit = max(1, self.limit // 2)
-        self._fits = self._flying
-        self._deaf_until = now + pause_s
+        self._observed_capacity = self._flying
+        self._cooldown_until = now + pause_s
 
 
-class Line:
+class RetryingClient:
     """A connection to one server in one process: its window, its patience, and what it reports."""
 
     def __init__(self, name: str, errors: type[Exception], key: str, concurrency: int) -> None:
         self._name = name
         self._errors = errors
         self._key = key
-        self.window = Window(concurrency)
+        self.limiter = AdaptiveLimiter(concurrency)
         self._reported = float("-inf")
 
-    async def ask(self, once: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, once: Callable[[], Awaitable[T]]) -> T:
         """Call `once` until it returns, waiting and retrying after errors that pass.
 
         Raises BackendError for other trouble, and for any that outlasts PATIENCE_S.
@@ -160,20 +170,20 @@ class Line:
         attempt = refused = 0
         try:
             while True:
-                async with self.window.place(first=attempt > 0):
+                async with self.limiter.slot(first=attempt > 0):
                     try:
                         answer = await once()
                     except self._errors as error:
-                        trouble = Trouble.of(error, self._key)
+                        trouble = ServerError.of(error, self._key)
                         failed = error
                     else:
-                        self.window.widen()
+                        self.limiter.widen()
                         return answer
                 pause = trouble.pause_s if trouble.pause_s is not None else min(_LONGEST_PAUSE_S, 0.5 * 2**attempt)
                 pause *= random.uniform(1.0, 1.25)  # noqa: S311  # those who were refused together come back apart
                 if trouble.overloaded:
-                    self.window.narrow(pause)
-                    self.window.refused += not refused
+                    self.limiter.narrow(pause)
+                    self.limiter.refused += not refused
                     refused = 1
                 if not trouble.passes or time.monotonic() + pause > until:
                     raise self._failure(trouble, failed)
@@ -181,16 +191,16 @@ class Line:
                 attempt += 1
                 await asyncio.sleep(pause)
         finally:
-            self.window.refused -= refused
+            self.limiter.refused -= refused
 
-    def _failure(self, trouble: Trouble, error: Exception) -> BackendError:
+    def _failure(self, trouble: ServerError, error: Exception) -> BackendError:
         failure = BackendError(f"{self._name}: {trouble.why}")
         hides = not self._key or self._key not in f"{error}{error.__cause__}"
         failure.__cause__ = error if hides else None
         failure.__suppress_context__ = True
         return failure
 
-    def _report(self, trouble: Trouble, attempt: int) -> None:
+    def _report(self, trouble: ServerError, attempt: int) -> None:
         """Say that a server is in trouble; a first refusal for being busy is everyday business."""
         now = time.monotonic()
         if (attempt or not trouble.overloaded) and now - self._reported > _REPORT_EVERY_S:
@@ -213,9 +223,9 @@ class Address:
         """Name of the backend in errors and reports."""
         return f"{self.kind}:{self.model} at {without_secrets(self.url)}"
 
-    def line(self, errors: type[Exception]) -> Line:
+    def line(self, errors: type[Exception]) -> RetryingClient:
         """A line to it, for a client that raises these errors."""
-        return Line(self.name, errors, self.key, self.concurrency)
+        return RetryingClient(self.name, errors, self.key, self.concurrency)
 
 
 class Session(Protocol):

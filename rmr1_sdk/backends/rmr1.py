@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from rmr1_sdk.backends.base import Capabilities, PerProcess
-from rmr1_sdk.backends.remote import CONCURRENCY, Line, Window, without_secrets
+from rmr1_sdk.backends.remote import CONCURRENCY, AdaptiveLimiter, RetryingClient, without_secrets
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError, ConfigError
 from rmr1_sdk.types import Completion, Request, Value
@@ -101,7 +101,7 @@ def connect(rest: str, **options: Any) -> RMR1:
 
 
 class Refused(Exception):
-    """An answer that is an error, or no whole answer, in the shape that a Line reads."""
+    """An answer that is an error, or no whole answer, in the shape that a RetryingClient reads."""
 
     def __init__(self, message: str, *, code: str = "", response: "httpx2.Response | None" = None) -> None:
         super().__init__(message)
@@ -124,7 +124,7 @@ class _Session:
             limits=httpx2.Limits(max_connections=None),  # the line's window is the bound
             timeout=httpx2.Timeout(_TIMEOUT_S, connect=10.0),
         )
-        self._line = Line(self._name, Refused, key, CONCURRENCY)
+        self._line = RetryingClient(self._name, Refused, key, CONCURRENCY)
         self._asking = asyncio.Lock()
         self.known: About | None = None
 
@@ -134,14 +134,14 @@ class _Session:
     async def about(self) -> About:
         async with self._asking:
             if self.known is None:
-                self.known = await self._line.ask(self._introduced)
-                self._line.window = Window(self.known.capabilities.concurrency)
+                self.known = await self._line.call(self._introduced)
+                self._line.limiter = AdaptiveLimiter(self.known.capabilities.concurrency)
             return self.known
 
     async def answer(self, request: Request, on_text: Callable[[str], None] | None) -> Completion:
         about = await self.about()
         told = _Told(on_text) if on_text else None
-        return await self._line.ask(partial(self._once, about, request.model_dump_json(), told))
+        return await self._line.call(partial(self._once, about, request.model_dump_json(), told))
 
     async def _introduced(self) -> About:
         async with self._asked("GET", "/v1/model") as response:

@@ -23,7 +23,7 @@ from rmr1_sdk.backends.base import (
     common_prefix,
     opens_thought,
 )
-from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
+from rmr1_sdk.backends.checkpoint import ChatTokenizer, Checkpoint
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError, RMR1Error
 from rmr1_sdk.types import Completion, Request, Sampling, Usage
 
@@ -263,7 +263,7 @@ class _Loaded:
         self._model = model
         self._tokenizer = tokenizer
         self._device = model.device
-        self.speech = Speech(tokenizer)
+        self.speech = ChatTokenizer(tokenizer)
         own = model.generation_config
         ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
         self._ends = {*ends, tokenizer.eos_token_id} - {None}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rmr1_sdk.backends.base import RESERVE, StopScanner, common_prefix, opens_thought
-from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
+from rmr1_sdk.backends.checkpoint import ChatTokenizer, Checkpoint
 from rmr1_sdk.errors import BackendError
 from rmr1_sdk.types import Completion, Request, Usage
 
@@ -50,7 +50,7 @@ class Running:
             raise BackendError(f"{checkpoint.model} could not be loaded: {error}") from error
         config = self._llm.vllm_config
         self.name = checkpoint.name
-        self.speech = Speech(self._llm.get_tokenizer())
+        self.speech = ChatTokenizer(self._llm.get_tokenizer())
         self._copies: int = config.parallel_config.data_parallel_size
         self.concurrency: int = config.scheduler_config.max_num_seqs * self._copies
         self._n_ctx: int = config.model_config.max_model_len

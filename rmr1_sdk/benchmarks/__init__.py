@@ -1,8 +1,8 @@
 """Benchmarks of judges: pairs whose better side is known, and what judgments of them come to."""
 
-from rmr1_sdk.benchmarks.asking import departures, judge_options
 from rmr1_sdk.benchmarks.benchmark import PROFILES, Benchmark, Entry, Profile, Protocol
 from rmr1_sdk.benchmarks.figures import Figure, Graded, Item, Leaf, Mean, Rate, Worth, leaf
+from rmr1_sdk.benchmarks.protocols import departures, judge_options
 from rmr1_sdk.benchmarks.results import read_results
 from rmr1_sdk.benchmarks.scores import Agreement, BudgetPoint, CalibrationFigures, Comparison, Difference, Scores
 from rmr1_sdk.benchmarks.table import BENCHMARKS, load

@@ -9,7 +9,7 @@ import typer
 
 from rmr1_sdk.audit import SECTIONS, Audit
 from rmr1_sdk.audit import audit as audit_judge
-from rmr1_sdk.cli import runs
+from rmr1_sdk.cli import common
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.files.pairs import read_pairs
@@ -27,7 +27,7 @@ def audit(
     data: Annotated[
         Path | None, typer.Option(help="A JSONL file of labelled pairs.", show_default="24 of our own")
     ] = None,
-    field: runs.Field = [],  # noqa: B006  # typer copies it
+    field: common.Field = [],  # noqa: B006  # typer copies it
     only: Annotated[str, typer.Option(help=f"Some of {','.join(SECTIONS)}.", show_default="all")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Draw so many of the pairs.", show_default="all")] = None,
     tries: Annotated[int, typer.Option(help="Orders of pairs that each attack is tried on.")] = 8,
@@ -35,7 +35,7 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="A folder for audit.json, audit.md and card.md.", show_default="none")
     ] = None,
-    skip_bad: runs.SkipBad = False,
+    skip_bad: common.SkipBad = False,
     *,
     flags: JudgeFlags,
 ) -> None:
@@ -60,10 +60,10 @@ def audit(
             progress=sys.stderr.isatty(),
         )
         asked = {"sections": sections or list(SECTIONS), "limit": limit, "tries": tries, "seeds": seeds}
-        run = runs.record(judge, asked, digest)
+        run = common.record(judge, asked, digest)
     if out:
         _write(out, found)
-        runs.write_record(out / "audit.json", run | {"skipped_lines": bad})
+        common.write_record(out / "audit.json", run | {"skipped_lines": bad})
     _report(found, bad)
 
 
@@ -71,8 +71,8 @@ def _pairs(data: Path | None, fields: list[str], skip_bad: bool) -> tuple[list[P
     """The pairs of the file, what lines of it are bad, and its digest; None for the built-in ones."""
     if data is None:
         return None, [], None
-    rows, bad = read_pairs(data, fields=runs.mapping(fields, Pair))
-    runs.check_lines(data, len(rows), bad, skip_bad)
+    rows, bad = read_pairs(data, fields=common.mapping(fields, Pair))
+    common.check_lines(data, len(rows), bad, skip_bad)
     return rows, [str(error) for error in bad], file_digest(data)
 
 
@@ -94,6 +94,6 @@ def _report(found: Audit, bad: Sequence[str]) -> None:
     """JSON when standard output is a pipe, text for a person."""
     print(found.as_text() if sys.stdout.isatty() else found.model_dump_json())
     if bad:
-        print(runs.as_lines([], bad), file=sys.stderr)
+        print(common.as_lines([], bad), file=sys.stderr)
     if found.readings and found.unreadable == found.readings:
         raise RMR1Error("no verdict could be read")

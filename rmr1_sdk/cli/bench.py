@@ -13,7 +13,7 @@ import typer
 from rmr1_sdk import benchmarks
 from rmr1_sdk.backends import connect
 from rmr1_sdk.benchmarks import Benchmark, Comparison, Profile, Protocol, Scores, departures, judge_options
-from rmr1_sdk.cli import runs
+from rmr1_sdk.cli import common
 from rmr1_sdk.cli.cluster import CLUSTER, Cluster
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.cli.report import check_form, write_report
@@ -166,16 +166,16 @@ def _run(
         record = cluster.judge(make, asked, benchmark.data_sha256, pairs, shards, offline=flags.offline)
         judgments = [judgment for _, judgment in shards.judged(pairs)]
     else:
-        output: runs.Output[Judgment] = runs.Output(place, None)
+        output: common.Output[Judgment] = common.Output(place, None)
         judgments = []
         with make() as judge:
             with output:
                 for judgment in judge.compare_many(pairs, progress=sys.stderr.isatty()):
                     judgments.append(judgment)
                     output.write(judgment)
-            record = runs.record(judge, asked, benchmark.data_sha256)
+            record = common.record(judge, asked, benchmark.data_sha256)
     if place:
-        runs.write_record(place, record)
+        common.write_record(place, record)
     return _Judged(judgments, record)
 
 

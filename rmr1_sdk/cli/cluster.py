@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 
 from rmr1_sdk import progress
 from rmr1_sdk.bulk import Pairs, Pool, Shards, judge_shards
-from rmr1_sdk.cli import runs
+from rmr1_sdk.cli import common
 from rmr1_sdk.cli.options import JudgeFlags, OptionGroup, build, options_of
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.judge import Judge
@@ -60,8 +60,8 @@ class Cluster(Value):
         *,
         offline: bool,
     ) -> dict[str, Any]:
-        """Judge what has no shard yet, with progress on standard error; the record of the run, as `runs.record`."""
-        describe = partial(runs.record, asked=asked | {"block_size": self.block_size}, data=data)
+        """Judge what has no shard yet, with progress on standard error; the record of the run, as `common.record`."""
+        describe = partial(common.record, asked=asked | {"block_size": self.block_size}, data=data)
         environment = {"HF_HUB_OFFLINE": "1"} if offline else {}
         # Ray tells of lost nodes on standard output, where a program reads our results
         with redirect_stdout(sys.stderr), progress.fleet(len(pairs), self.replicas) as fleet:

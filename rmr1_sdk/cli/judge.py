@@ -14,7 +14,7 @@ import typer
 
 from rmr1_sdk import progress
 from rmr1_sdk.bulk import Pairs
-from rmr1_sdk.cli import runs
+from rmr1_sdk.cli import common
 from rmr1_sdk.cli.cluster import CLUSTER, Cluster
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.errors import ConfigError, RMR1Error
@@ -92,7 +92,7 @@ class Summary:
             ("position effect", "" if effect is None else f"{effect:+.2f} (above 0: favours what is shown first)"),
             ("agrees with label", _share(self.right, self.labelled)),
         ]
-        return runs.as_lines(rows, self.skipped_lines)
+        return common.as_lines(rows, self.skipped_lines)
 
     @property
     def judged_now(self) -> int:
@@ -119,13 +119,13 @@ def judge(
     b: Annotated[
         str | None, typer.Option(help="For one pair: the other answer, or @FILE.", show_default="none")
     ] = None,
-    field: runs.Field = [],  # noqa: B006  # typer copies it
+    field: common.Field = [],  # noqa: B006  # typer copies it
     out: Annotated[
         Path | None,
         typer.Option(help="A file for the judgments: JSONL, CSV or Parquet by its suffix.", show_default="print them"),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first pairs.", show_default="all")] = None,
-    skip_bad: runs.SkipBad = False,
+    skip_bad: common.SkipBad = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print each judgment with its reasons.")] = False,
     *,
     flags: JudgeFlags,
@@ -137,12 +137,12 @@ def judge(
         raise ConfigError("--ray is for a file of pairs; one pair needs no cluster")
     if cluster:
         cluster.check(out, flags, {"--explain": explain})
-    runs.check_out(out, file, folder=cluster is not None)
+    common.check_out(out, file, folder=cluster is not None)
     pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad, limit)
     make = partial(Judge, flags.model, store=None if cluster else flags.store(out), **flags.options)
     asked: dict[str, Any] = {}
     if file:
-        asked = {"data": str(file.resolve()), "fields": runs.mapping(field, Pair)}
+        asked = {"data": str(file.resolve()), "fields": common.mapping(field, Pair)}
     started = time.monotonic()
     if cluster and out:
         shards = cluster.shards(out)
@@ -153,10 +153,10 @@ def judge(
     else:
         with make() as judge:
             _judge(judge, pairs, out, _form(explain, out, len(pairs)), summary)
-            run = runs.record(judge, asked, data)
+            run = common.record(judge, asked, data)
     summary.wall_s = time.monotonic() - started
     if out:
-        runs.write_record(out, run | {"summary": summary.as_json()})
+        common.write_record(out, run | {"summary": summary.as_json()})
     _report(summary, to_stdout=out is not None)
 
 
@@ -172,7 +172,10 @@ def _judge(
             yield pair
 
     shown = progress.bar(len(pairs)) if len(pairs) > 1 and sys.stderr.isatty() else nullcontext(lambda: None)
-    with runs.Output(out, form, partial(open_judgments, suffix=out.suffix if out else "")) as output, shown as advance:
+    with (
+        common.Output(out, form, partial(open_judgments, suffix=out.suffix if out else "")) as output,
+        shown as advance,
+    ):
         for judgment in judge.compare_many(taken()):
             summary.add(waiting.popleft(), judgment)
             output.write(judgment)
@@ -191,12 +194,12 @@ def _pairs(
     if file is None:
         if question is None or a is None or b is None:
             raise ConfigError("give a file of pairs, or --question, --a and --b")
-        pair = Pair(question=runs.text("--question", question), a=runs.text("--a", a), b=runs.text("--b", b))
+        pair = Pair(question=common.text("--question", question), a=common.text("--a", a), b=common.text("--b", b))
         return [pair], Summary(), None
     if texts != (None, None, None):
         raise ConfigError("give a file of pairs or --question, --a and --b, not both")
-    pairs = scan_pairs(file, fields=runs.mapping(fields, Pair), limit=limit)
-    runs.check_lines(file, pairs.rows, pairs.bad, skip_bad)
+    pairs = scan_pairs(file, fields=common.mapping(fields, Pair), limit=limit)
+    common.check_lines(file, pairs.rows, pairs.bad, skip_bad)
     return pairs, Summary(skipped_lines=[str(error) for error in pairs.bad]), file_digest(file)
 
 
@@ -227,7 +230,7 @@ def _name(judgment: Judgment) -> str:
 
 def _report(summary: Summary, *, to_stdout: bool) -> None:
     """The summary: JSON when standard output is a pipe of its own, a few lines for a person."""
-    runs.show_summary(summary, summary.pairs, to_stdout=to_stdout)
+    common.show_summary(summary, summary.pairs, to_stdout=to_stdout)
     if summary.pairs and summary.winners["none"] == summary.pairs:
         kinds: Sequence[str] = [kind for kind, _ in summary.failures.most_common()]
         hint = "; every prompt is longer than the model's context" if kinds == ["prompt_too_long"] else ""

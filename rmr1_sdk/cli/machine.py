@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rmr1_sdk.backends import BACKENDS, Engine, connect
+from rmr1_sdk.backends import BACKENDS, BackendSpec, connect
 from rmr1_sdk.backends.conformance import QUESTIONS, check, likeness
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError
@@ -95,7 +95,7 @@ def _conform(specs: list[str]) -> None:
         raise BackendError(f"{failed} of {len(rows)} checks failed")
 
 
-def _examine(name: str, engine: Engine) -> dict[str, str | None]:
+def _examine(name: str, engine: BackendSpec) -> dict[str, str | None]:
     missing = [module for module in engine.imports if find_spec(module) is None]
     first = engine.imports[0] if engine.imports else None
     problem = f"needs {', '.join(missing)}" if missing else _import_problem(engine)
@@ -114,7 +114,7 @@ def _version(module: str) -> str:
         return "yes"
 
 
-def _import_problem(engine: Engine) -> str | None:
+def _import_problem(engine: BackendSpec) -> str | None:
     """Import an engine in a process of its own: one that was built for another machine may take its process along."""
     code = "\n".join(f"import {module}" for module in (*engine.imports, engine.leaf))
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)  # noqa: S603  # our own table

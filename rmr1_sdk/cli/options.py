@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from rmr1_sdk.cli import runs
+from rmr1_sdk.cli import common
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.judging.options import JudgeArgs, JudgeOptions
@@ -114,7 +114,7 @@ class JudgeFlags:
 
     def check_model(self) -> None:
         """Refuse a missing --model; --offline holds for all that follows."""
-        runs.check_model(self.model, offline=self.offline)
+        common.check_model(self.model, offline=self.offline)
 
     def store(self, out: Path | None) -> Path | None:
         """The store that was named, else one beside OUT; None where nothing is kept."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rmr1_sdk.cli import runs
+from rmr1_sdk.cli import common
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.concurrency import in_order
 from rmr1_sdk.errors import ConfigError, RMR1Error
@@ -65,7 +65,7 @@ class Summary:
             ("time", f"{self.wall_s:.1f} s, {self.tokens:,} tokens"),
             ("unreadable", ", ".join(f"{kind} {n}" for kind, n in self.failures.most_common())),
         ]
-        return runs.as_lines(rows, self.skipped_lines)
+        return common.as_lines(rows, self.skipped_lines)
 
 
 @takes(flags=judge_flags())
@@ -86,10 +86,10 @@ def rank(
         int | None, typer.Option(help="Duels that swiss may ask for.", show_default="3 an answer")
     ] = None,
     aggregate: Annotated[str, typer.Option(help="bradley_terry or win_rate.")] = "bradley_terry",
-    field: runs.Field = [],  # noqa: B006  # typer copies it
+    field: common.Field = [],  # noqa: B006  # typer copies it
     out: Annotated[Path | None, typer.Option(help="A JSONL file for the rankings.", show_default="print them")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Rank only the first lists.", show_default="all")] = None,
-    skip_bad: runs.SkipBad = False,
+    skip_bad: common.SkipBad = False,
     *,
     flags: JudgeFlags,
 ) -> None:
@@ -103,9 +103,9 @@ def rank(
     how: dict[str, Any] = {"method": method, "budget": budget, "aggregate": aggregate}  # checked by Judge.rank
     with judge:
         _rank_lists(judge, lists, how, out, summary)
-        run = runs.record(judge, how, data)
+        run = common.record(judge, how, data)
     if out:
-        runs.write_record(out, run | {"summary": summary.as_json()})
+        common.write_record(out, run | {"summary": summary.as_json()})
     _report(summary, to_stdout=out is not None)
 
 
@@ -118,16 +118,16 @@ def _lists(
         if question is None or len(answers) < 2:
             raise ConfigError("give a file of lists, or --question and two or more of --answer")
         given = AnswerList(
-            question=runs.text("--question", question),
-            answers=tuple(runs.text("--answer", answer) for answer in answers),
-            anchor=None if anchor is None else runs.text("--anchor", anchor),
+            question=common.text("--question", question),
+            answers=tuple(common.text("--answer", answer) for answer in answers),
+            anchor=None if anchor is None else common.text("--anchor", anchor),
         )
         return [given], Summary(), None
     if one != (None, [], None):
         raise ConfigError("give a file of lists or --question, --answer and --anchor, not both")
     anchored = method == "anchor"
-    lists, bad = read_lists(file, anchored=anchored, fields=runs.mapping(fields, AnswerList))
-    runs.check_lines(file, len(lists), bad, skip_bad)
+    lists, bad = read_lists(file, anchored=anchored, fields=common.mapping(fields, AnswerList))
+    common.check_lines(file, len(lists), bad, skip_bad)
     if not anchored:
         lists = [each.model_copy(update={"anchor": None}) for each in lists]
     return lists, Summary(skipped_lines=[str(error) for error in bad]), file_digest(file)
@@ -138,7 +138,7 @@ def _rank_lists(
 ) -> None:
     started = time.monotonic()
     progress = bar(len(lists), "lists") if len(lists) > 1 and sys.stderr.isatty() else nullcontext(lambda: None)
-    with runs.Output(out, _form(out, lists)) as output, progress as advance:
+    with common.Output(out, _form(out, lists)) as output, progress as advance:
 
         def take(ranking: Ranking) -> None:
             summary.add(ranking)
@@ -173,7 +173,7 @@ async def _rank(judge: Judge, each: AnswerList, how: dict[str, Any], *, progress
 
 
 def _report(summary: Summary, *, to_stdout: bool) -> None:
-    runs.show_summary(summary, summary.lists, to_stdout=to_stdout)
+    common.show_summary(summary, summary.lists, to_stdout=to_stdout)
     if summary.duels and summary.failed_duels == summary.duels:
         kinds = ", ".join(kind for kind, _ in summary.failures.most_common())
         raise RMR1Error(f"no verdict could be read ({kinds})")

@@ -8,8 +8,8 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from rmr1_sdk.cli import runs
-from rmr1_sdk.cli.train import Out, quieten
+from rmr1_sdk.cli import common
+from rmr1_sdk.cli.train import Out, silence_progress_bars
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.training.data.card import DataCard
 from rmr1_sdk.training.export.model_card import Exported
@@ -56,7 +56,7 @@ def run(
     for name in stage:
         if name not in STAGES:
             raise ConfigError(f"--stage {name}: there are {', '.join(STAGES)}")
-    quieten()
+    silence_progress_bars()
     named = shlex.join([recipe, *(["--seed", str(seed)] if seed is not None else [])])
     results = recipes.run(
         read, cast(list[StageName], stage), tell=lambda text: print(text, file=sys.stderr), name=named
@@ -82,7 +82,7 @@ def _as_json(results: Mapping[StageName, Value | None]) -> dict[str, object]:
 
 
 def _told(results: Mapping[StageName, Value | None]) -> str:
-    return runs.as_lines([(stage, _line(result)) for stage, result in results.items()], [])
+    return common.as_lines([(stage, _line(result)) for stage, result in results.items()], [])
 
 
 def _line(result: Value | None) -> str:

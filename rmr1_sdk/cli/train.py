@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rmr1_sdk import prompts
-from rmr1_sdk.cli import runs
+from rmr1_sdk.cli import common
 from rmr1_sdk.cli.options import OptionGroup, build, options_of, sampling_options, takes
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.progress import bar
@@ -29,7 +29,7 @@ from rmr1_sdk.training.tiny.lessons import Lessons
 from rmr1_sdk.training.traces import distill as stage
 from rmr1_sdk.training.traces import teachers
 
-__all__ = ["app", "quieten"]
+__all__ = ["app", "silence_progress_bars"]
 
 app = typer.Typer(help="From preference data to a judge, in stages.", no_args_is_help=True)
 
@@ -88,7 +88,7 @@ def distill(
     if dry_run:
         print(needed.model_dump_json(indent=2))
         return
-    print(_told(needed, with_second=plan.second is not None), file=sys.stderr)
+    print(_describe_estimate(needed, with_second=plan.second is not None), file=sys.stderr)
     with _bar(needed.pairs, "pairs", "asking") as advance:
         report = teachers.teach(plan, out, advance=advance)
     print(_as_lines(report) if sys.stdout.isatty() else report.model_dump_json())
@@ -120,7 +120,7 @@ def sft(
     given: Mapping[str, object],
 ) -> None:
     """Let a model learn to write the judgments in traces, and judge held-out pairs while it does."""
-    quieten()
+    silence_progress_bars()
     result = sft_stage(build(SftPlan, {**given, "traces": traces}), out)
     rows = [
         ("traces", f"{result.traces:,} in {result.steps:,} steps, {result.too_long:,} too long"),
@@ -128,7 +128,7 @@ def sft(
         ("held out, before", str(result.before or "")),
         (f"held out, step {result.best_step}", str(result.best or "")),
     ]
-    print(runs.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
+    print(common.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
 
 
 @app.command()
@@ -152,7 +152,7 @@ def grpo(
 ) -> None:
     """Let a judge try, and learn from whether it was right; stop if it collapses, and keep the best."""
     named = {"pool": pool, "reward": _named("--reward", reward), "trl": _named("--trl", trl)}
-    quieten()
+    silence_progress_bars()
     result = grpo_stage(build(GrpoPlan, {**given, **named}), out)
     if result.stopped:
         print(f"stopped {result.stopped}", file=sys.stderr)
@@ -163,7 +163,7 @@ def grpo(
         ("held out, before", str(result.before or "")),
         (f"held out, step {result.best_step}", str(result.best or "")),
     ]
-    print(runs.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
+    print(common.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
 
 
 def _named(flag: str, given: Sequence[str]) -> dict[str, object]:
@@ -189,22 +189,22 @@ def export(
     given: Mapping[str, object],
 ) -> None:
     """Merge adapters, write GGUF files, and measure whether they judge as the checkpoint does."""
-    quieten()
+    silence_progress_bars()
     result = export_stage(build(ExportPlan, {"checkpoint": checkpoint, **given}), out)
     rows = [("checkpoint", str(result.checkpoint or ""))]
     for file in result.files:
         measured = file.parity and f"; agrees {file.parity.agreement}, accuracy {file.parity.difference} points"
         rows.append((file.name, f"{file.bytes / 1e6:.1f} MB{measured or ''}"))
-    print(runs.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
+    print(common.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
 
 
-def quieten() -> None:
+def silence_progress_bars() -> None:
     """No bars of others where nobody watches. They look at this when they are first imported."""
     if not sys.stderr.isatty():
         os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 
 
-def _told(needed: stage.Estimate, *, with_second: bool) -> str:
+def _describe_estimate(needed: stage.Estimate, *, with_second: bool) -> str:
     text = f"{needed.pairs:,} pairs: about {needed.read:,} tokens to read, at most {needed.written_at_most:,} to write"
     if not with_second:
         return text
@@ -221,7 +221,7 @@ def _as_lines(report: stage.DistillReport) -> str:
         ("rejected", ", ".join(f"{reason} {count:,}" for reason, count in report.rejected.items())),
         ("tokens", f"{report.tokens_read:,} read, {report.tokens_written:,} written"),
     ]
-    return runs.as_lines(rows, [])
+    return common.as_lines(rows, [])
 
 
 def _bar(total: int | None, unit: str, doing: str) -> AbstractContextManager[Callable[[], None]]:

@@ -102,7 +102,7 @@ def _download(file: _File, target: Path) -> None:
     """Fetch a file, going on where an earlier call ended; it gets its name when its SHA-256 is right."""
     made(target.parent)
     part = target.with_name(f"{target.name}.part")
-    with _alone(part) as out:
+    with _locked(part) as out:
         if target.exists():  # another process was quicker
             return
         _fetch(file, out)
@@ -118,7 +118,7 @@ def _download(file: _File, target: Path) -> None:
 
 
 @contextmanager
-def _alone(part: Path) -> Iterator[BufferedRandom]:
+def _locked(part: Path) -> Iterator[BufferedRandom]:
     """The file to write to, held by one process at a time where the system can do that."""
     with part.open("ab+") as out:
         if sys.platform != "win32":

@@ -25,7 +25,7 @@ from rmr1_sdk.concurrency import PerProcess
 from rmr1_sdk.errors import StoreError
 from rmr1_sdk.types import Completion, Request
 
-__all__ = ["Holding", "Store"]
+__all__ = ["Store", "StoreStats"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS completions (
@@ -41,7 +41,7 @@ _BATCH = 512
 _BUSY_S = 60.0
 
 
-class Holding(NamedTuple):
+class StoreStats(NamedTuple):
     """Statistics of one backend's completions in a store. Times are seconds since the epoch."""
 
     identity: str
@@ -107,13 +107,13 @@ class Store:
         if worker := self._worker.take():
             worker.close()
 
-    def ls(self) -> list[Holding]:
+    def ls(self) -> list[StoreStats]:
         """Statistics of the store, for each backend."""
         with _Open(self.path) as db:
             rows = db.execute(
                 "SELECT identity, count(*), min(created), max(created) FROM completions GROUP BY identity ORDER BY 1"
             )
-            return [Holding(*row) for row in rows]
+            return [StoreStats(*row) for row in rows]
 
     def prune(self, *, identity: str | None = None, before: float | None = None) -> int:
         """Delete completions and return how many.

@@ -16,7 +16,7 @@ from rmr1_sdk.types import (
     Usage,
 )
 
-__all__ = ["REASK_TEMPERATURE", "Ask", "Asking", "Flow", "Reading", "Round", "timed"]
+__all__ = ["REASK_TEMPERATURE", "Ask", "BaseFlow", "Flow", "Reading", "Round", "timed"]
 
 T = TypeVar("T")
 REASK_TEMPERATURE = 0.7
@@ -98,7 +98,7 @@ class Reading(Generic[R]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking:
+class BaseFlow:
     """Base of all flows: sampling, retries, and forced answers.
 
     Without I/O: see Flow.

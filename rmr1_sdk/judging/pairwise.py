@@ -5,20 +5,20 @@ from dataclasses import dataclass
 
 from rmr1_sdk.hashing import digest
 from rmr1_sdk.judging import voting
-from rmr1_sdk.judging.flow import Ask, Asking, Flow, Reading, Round, timed
+from rmr1_sdk.judging.flow import Ask, BaseFlow, Flow, Reading, Round, timed
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.types import Failure, Judgment, Message, Pair, Request, Shown, Side, Verdict
 
-__all__ = ["Policy"]
+__all__ = ["PairwiseFlow"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy(Asking):
+class PairwiseFlow(BaseFlow):
     """Flow of a pairwise comparison: orders, votes, and forced verdicts."""
 
     prompt: Prompt
 
-    def flow(self, pair: Pair) -> Flow[Judgment]:
+    def compare(self, pair: Pair) -> Flow[Judgment]:
         """Yield rounds of requests, be sent their completions, return the judgment."""
         if pair.is_identical:
             return Judgment(winner="tie", p_a=0.5, pair_id=pair.id, model=self.model, prompt=self.prompt.name)
@@ -30,9 +30,9 @@ class Policy(Asking):
             *([vote] for vote in range(self.options.votes, self.options.max_votes or 0)),
         ):
             newest = [self._reading(pair, shown, text, vote) for shown, text in messages.items() for vote in votes]
-            yield from timed(self.ask(newest, self._settle), latencies)
+            yield from timed(self.ask(newest, self._force_verdicts), latencies)
             readings += newest
-            if not self._is_worth_another(readings, newest, tuple(messages)):
+            if not self._should_sample_again(readings, newest, tuple(messages)):
                 break
         readings.sort(key=lambda reading: reading.shown)  # AB's votes first, each order's as they were asked
         return voting.judgment(
@@ -54,7 +54,7 @@ class Policy(Asking):
             shown=shown,
         )
 
-    def _is_worth_another(
+    def _should_sample_again(
         self, readings: Sequence[Reading[Verdict]], newest: Sequence[Reading[Verdict]], orders: Sequence[Shown]
     ) -> bool:
         """True where one more sample in each order may change the outcome, at the chosen risk."""
@@ -74,7 +74,7 @@ class Policy(Asking):
         content = pair.model_dump_json(include={"question", "a", "b"})
         return ("BA",) if digest(self.options.seed, content) % 2 else ("AB",)
 
-    def _settle(self, readings: Sequence[Reading[Verdict]], force: bool) -> Round:
+    def _force_verdicts(self, readings: Sequence[Reading[Verdict]], force: bool) -> Round:
         """Give finished verdicts their probability, and force the ones that did not come."""
         if not self.can_choose or self.prompt.choices is None:
             return

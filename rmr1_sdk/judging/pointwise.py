@@ -6,16 +6,16 @@ from functools import partial
 from statistics import fmean, stdev
 
 from rmr1_sdk.judging import voting
-from rmr1_sdk.judging.flow import Ask, Asking, Flow, Reading, Round, timed
+from rmr1_sdk.judging.flow import Ask, BaseFlow, Flow, Reading, Round, timed
 from rmr1_sdk.parsing import POINTS, share_of_points
 from rmr1_sdk.prompts.pointwise import NAME, Pointwise, Topic, Written
 from rmr1_sdk.types import Answered, Failure, Grade, Marking, Request, Rubric, Sampling, Usage
 
-__all__ = ["Grading"]
+__all__ = ["PointwiseFlow"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grading(Asking):
+class PointwiseFlow(BaseFlow):
     """Flow of a grade: writes a rubric, marks an answer by it, and forces missing marks."""
 
     prompt: Pointwise
@@ -60,7 +60,7 @@ class Grading(Asking):
             for vote in range(self.options.votes)
         ]
         latencies: list[float] = []
-        yield from timed(self.ask(readings, self._settle), latencies)
+        yield from timed(self.ask(readings, self._force_marks), latencies)
         markings = [reading.value.model_copy(update={"usage": reading.usage}) for reading in readings]
         scores = [marking.score for marking in markings if marking.score is not None]
         return Grade(
@@ -77,7 +77,7 @@ class Grading(Asking):
     def _sampling(self, stop: tuple[str, ...]) -> Sampling:
         return self.sampling.model_copy(update={"stop": self.sampling.stop or stop})
 
-    def _settle(self, readings: Sequence[Reading[Marking]], force: bool) -> Round:
+    def _force_marks(self, readings: Sequence[Reading[Marking]], force: bool) -> Round:
         """Give written marks their expectation, and force the ones that did not come."""
         if not self.can_choose:
             return

@@ -16,8 +16,8 @@ from rmr1_sdk.errors import BudgetExceeded, GradingFailed, JudgmentFailed
 from rmr1_sdk.files.store import Store
 from rmr1_sdk.judging.flow import Ask
 from rmr1_sdk.judging.options import JudgeOptions
-from rmr1_sdk.judging.pairwise import Policy
-from rmr1_sdk.judging.pointwise import Grading
+from rmr1_sdk.judging.pairwise import PairwiseFlow
+from rmr1_sdk.judging.pointwise import PointwiseFlow
 from rmr1_sdk.judging.ranking import Contest
 from rmr1_sdk.judging.streaming import Listener, Stream
 from rmr1_sdk.prompts.pointwise import Pointwise, Topic
@@ -51,7 +51,7 @@ class Session:
         self._store = store
         self._options = options
         self.spent = 0
-        self._policy: Policy | None = None
+        self._flow: PairwiseFlow | None = None
         self._comparisons = asyncio.Semaphore()
         self._grades = asyncio.Semaphore()
         self._requests = asyncio.Semaphore()
@@ -63,13 +63,13 @@ class Session:
 
     async def compare(self, pair: Pair, stream: Stream[Section] | None = None) -> Judgment:
         """The judgment of a pair; sections go to `stream` while they are written."""
-        policy = await self.start()
+        flow = await self.start()
         async with self._comparisons:
             listen = None
             if stream:
-                listen = partial(Listener, stream.put, thinking=policy.prompt.family == "reasoning")
+                listen = partial(Listener, stream.put, thinking=flow.prompt.family == "reasoning")
             work = self._work(listen)
-            judgment = await drive(policy.flow(pair), partial(self._round, work=work))
+            judgment = await drive(flow.compare(pair), partial(self._round, work=work))
         if judgment.winner is None and self._options.on_failure == "raise":
             raise JudgmentFailed(judgment)
         return judgment
@@ -128,7 +128,7 @@ class Session:
             raise GradingFailed(grade)
         return grade
 
-    async def _written(self, topic: Topic, grading: Grading, work: _Work) -> Grade:
+    async def _written(self, topic: Topic, grading: PointwiseFlow, work: _Work) -> Grade:
         """The rubric of a topic, written when it is first asked for; what was kept has cost nothing."""
         async with self._rubrics.turn(topic):
             if rubric := self._rubrics.get(topic):
@@ -138,34 +138,34 @@ class Session:
                 self._rubrics.put(topic, written.rubric)
             return written
 
-    def _grading(self, policy: Policy) -> Grading:
+    def _grading(self, flow: PairwiseFlow) -> PointwiseFlow:
         """Grading with the same options; a text ends by its own stop strings, unless some were given."""
         options = self._options
         stop = options.sampling.stop if "stop" in options.sampling.model_fields_set else ()
-        return Grading(
-            prompt=Pointwise(thinks=policy.prompt.family == "reasoning"),
-            model=policy.model,
-            sampling=options.sampling_for(policy.prompt, options.votes).model_copy(update={"stop": stop}),
-            can_choose=policy.can_choose,
+        return PointwiseFlow(
+            prompt=Pointwise(thinks=flow.prompt.family == "reasoning"),
+            model=flow.model,
+            sampling=options.sampling_for(flow.prompt, options.votes).model_copy(update={"stop": stop}),
+            can_choose=flow.can_choose,
             options=options,
         )
 
     # --- asking the engine ---------------------------------------------------------------------
 
-    async def start(self) -> Policy:
-        """Load the model where it is not; the policy in use."""
+    async def start(self) -> PairwiseFlow:
+        """Load the model where it is not; the flow in use."""
         async with self._starting:
-            if self._policy is None:
-                policy = await asyncio.to_thread(self._make_policy)
+            if self._flow is None:
+                flow = await asyncio.to_thread(self._make_flow)
                 orders = 2 if self._options.orders == "both" else 1
                 self._comparisons = asyncio.Semaphore(self._at_once(self._options.votes * orders))
                 self._grades = asyncio.Semaphore(self._at_once(self._options.votes))
                 self._requests = asyncio.Semaphore(self._concurrency)
                 self._streaming = self._backend.capabilities.streaming
-                self._policy = policy
-        return self._policy
+                self._flow = flow
+        return self._flow
 
-    def _make_policy(self) -> Policy:
+    def _make_flow(self) -> PairwiseFlow:
         options, capabilities = self._options, self._backend.capabilities
         prompt = prompts.resolve(
             options.prompt,
@@ -173,7 +173,7 @@ class Session:
             chat_template=capabilities.chat_template,
             recorded=capabilities.prompt,
         )
-        return Policy(
+        return PairwiseFlow(
             prompt=prompt,
             model=self._backend.model,
             sampling=options.sampling_for(prompt, options.max_votes or options.votes),

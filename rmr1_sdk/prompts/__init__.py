@@ -19,7 +19,7 @@ from rmr1_sdk import parsing
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import published
 from rmr1_sdk.prompts.blocks import blocks, extra_blocks, lines, shown_pair
-from rmr1_sdk.prompts.endings import failure_kind, is_cut_in_thought
+from rmr1_sdk.prompts.stop_reasons import failure_kind, is_cut_in_thought
 from rmr1_sdk.types import Completion, Message, Pair, Sampling, Shown, Side, Verdict
 
 __all__ = ["COR", "PROMPTS", "REASONING", "Family", "Prompt", "Reader", "get", "resolve", "shown_pair"]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rmr1_sdk import parsing
 from rmr1_sdk.prompts.blocks import answer_block, block, conversation_block, extra_blocks, question_block
-from rmr1_sdk.prompts.endings import failure_kind, is_cut_in_thought
+from rmr1_sdk.prompts.stop_reasons import failure_kind, is_cut_in_thought
 from rmr1_sdk.types import Answered, Completion, Conversation, Failure, Mark, Marking, Message, Rubric, Value
 
 __all__ = ["NAME", "Pointwise", "Topic", "Written"]

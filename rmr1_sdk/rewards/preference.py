@@ -23,10 +23,10 @@ __all__ = [
     "Duel",
     "Group",
     "Outcome",
+    "PreferenceConfig",
     "PreferenceRewards",
     "RewardMetrics",
     "Row",
-    "Terms",
     "collect",
     "grouped",
     "judge_groups",
@@ -114,8 +114,8 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Terms:
-    """On what terms answers are compared; see `preference_reward`. Raises ConfigError."""
+class PreferenceConfig:
+    """On what config answers are compared; see `preference_reward`. Raises ConfigError."""
 
     aggregate: Aggregate = "win_rate"
     duels_per_answer: int = 3
@@ -184,7 +184,7 @@ async def preference_reward(
     them. An engine that fails (BackendError) is a failed judgment here; a budget of tokens that is spent
     (BudgetExceeded) and a store that fails (StoreError) are raised.
     """
-    terms = Terms(aggregate, duels_per_answer, max_failed, step_time_s)
+    config = PreferenceConfig(aggregate, duels_per_answer, max_failed, step_time_s)
     given = [None] * len(prompts) if references is None else references
     if not len(prompts) == len(completions) == len(given):
         raise ConfigError(f"{len(prompts)} prompts, {len(completions)} completions, {len(given)} references")
@@ -194,7 +194,7 @@ async def preference_reward(
             for prompt, completion, reference in zip(prompts, completions, given, strict=True)
         ]
     )
-    return collect(len(prompts), groups, await judge_groups(judge, groups, terms), terms)
+    return collect(len(prompts), groups, await judge_groups(judge, groups, config), config)
 
 
 # --- steps that adapters take one by one -----------------------------------------------------------
@@ -210,18 +210,20 @@ def grouped(rows: Sequence[Row]) -> list[Group]:
     return list(groups.values())
 
 
-async def judge_groups(judge: "Judge", groups: Sequence[Group], terms: Terms) -> list[Outcome]:
+async def judge_groups(judge: "Judge", groups: Sequence[Group], config: PreferenceConfig) -> list[Outcome]:
     """The outcome of each group, all of them at once. The first error that is no failed judgment cancels the rest."""
-    contests = [(group, terms.contest(group)) for group in groups]
+    contests = [(group, config.contest(group)) for group in groups]
     deadline = None
-    if terms.step_time_s is not None:
+    if config.step_time_s is not None:
         await asyncio.to_thread(lambda: judge.prompt)  # loads the engine, which is no part of a step
-        deadline = time.monotonic() + terms.step_time_s
+        deadline = time.monotonic() + config.step_time_s
     async with tasks(_play(judge, group, contest, deadline) for group, contest in contests) as started:
         return await asyncio.gather(*started)
 
 
-def collect(rows: int, groups: Sequence[Group], outcomes: Sequence[Outcome], terms: Terms) -> PreferenceRewards:
+def collect(
+    rows: int, groups: Sequence[Group], outcomes: Sequence[Outcome], config: PreferenceConfig
+) -> PreferenceRewards:
     """Every row's reward. Raises JudgeUnavailable where too many judgments failed."""
     values: list[float | None] = [None] * rows
     reasons: list[str | None] = [None] * rows
@@ -229,12 +231,12 @@ def collect(rows: int, groups: Sequence[Group], outcomes: Sequence[Outcome], ter
         for row, score, reason in zip(group.rows, outcome.scores, outcome.reasons, strict=True):
             values[row], reasons[row] = score, reason
     metrics = _metrics(outcomes)
-    if metrics.failed_share is not None and metrics.failed_share > terms.max_failed:
+    if metrics.failed_share is not None and metrics.failed_share > config.max_failed:
         seen = Counter(duel.failure for outcome in outcomes for duel in outcome.duels if duel.failure)
         why = "; ".join(f"{count} x {failure}" for failure, count in seen.most_common(3)) or _NO_TIME
         raise JudgeUnavailable(
             f"{metrics.duels_failed} of {metrics.duels_played} judgments failed, of {metrics.duels_planned} planned, "
-            f"and max_failed={terms.max_failed:g}: {why}"
+            f"and max_failed={config.max_failed:g}: {why}"
         )
     return PreferenceRewards(values, reasons, metrics)
 
@@ -257,7 +259,7 @@ def _metrics(outcomes: Sequence[Outcome]) -> RewardMetrics:
 # --- one group -------------------------------------------------------------------------------------
 
 
-class _Heard(NamedTuple):
+class _Result(NamedTuple):
     judgment: Judgment
     duel: Duel
 
@@ -286,11 +288,11 @@ async def _play(judge: "Judge", group: Group, contest: Contest | None, deadline:
     return Outcome(list(ranking.scores), reasons, contest.duels, duels)
 
 
-async def _round(judge: "Judge", pairs: Sequence[Pair], deadline: float | None) -> list[_Heard | None]:
+async def _round(judge: "Judge", pairs: Sequence[Pair], deadline: float | None) -> list[_Result | None]:
     """The duels of a round, None where time ran out."""
     if deadline is not None and time.monotonic() >= deadline:
         return [None] * len(pairs)
-    fair = _fairly(pairs)
+    fair = _balanced_order(pairs)
     # in turn with the other groups: a judge takes duels in the order they come in
     async with tasks((_duel(judge, pair) for pair in fair), in_turn=True) as started:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -300,7 +302,7 @@ async def _round(judge: "Judge", pairs: Sequence[Pair], deadline: float | None) 
         return [ended.get(pair.id) for pair in pairs]
 
 
-def _fairly(pairs: Sequence[Pair]) -> list[Pair]:
+def _balanced_order(pairs: Sequence[Pair]) -> list[Pair]:
     """The same duels, so ordered that wherever time cuts them off, all answers have had about as many."""
     left = list(pairs)
     had: Counter[Conversation] = Counter()
@@ -313,14 +315,14 @@ def _fairly(pairs: Sequence[Pair]) -> list[Pair]:
     return ordered
 
 
-async def _duel(judge: "Judge", pair: Pair) -> _Heard:
+async def _duel(judge: "Judge", pair: Pair) -> _Result:
     try:
         judgment = await judge.acompare(pair)
     except JudgmentFailed as failed:  # how the judge says it with on_failure="raise"
         judgment = failed.judgment
     except BackendError as error:
-        return _Heard(Judgment(pair_id=pair.id), Duel(f"engine: {error}", None, 0.0))
+        return _Result(Judgment(pair_id=pair.id), Duel(f"engine: {error}", None, 0.0))
     failure = None
     if judgment.winner is None:
         failure = f"{judgment.failure.kind}: {judgment.failure.message}" if judgment.failure else "unknown: no verdict"
-    return _Heard(judgment, Duel(failure, judgment.position_consistent, judgment.latency_s))
+    return _Result(judgment, Duel(failure, judgment.position_consistent, judgment.latency_s))

@@ -16,7 +16,15 @@ from rmr1_sdk.concurrency import PerProcess, submit, wait
 from rmr1_sdk.errors import ConfigError, JudgeUnavailable
 from rmr1_sdk.judging.ranking import Aggregate
 from rmr1_sdk.rewards.conversations import answer, question
-from rmr1_sdk.rewards.preference import Outcome, PreferenceRewards, Row, Terms, collect, grouped, judge_groups
+from rmr1_sdk.rewards.preference import (
+    Outcome,
+    PreferenceConfig,
+    PreferenceRewards,
+    Row,
+    collect,
+    grouped,
+    judge_groups,
+)
 from rmr1_sdk.types import Conversation
 
 if TYPE_CHECKING:
@@ -58,9 +66,9 @@ class _Reward:
         self._against = against
         self._reference_column = reference_column
         self._num_generations = num_generations
-        self._terms = Terms(aggregate, duels_per_answer, max_failed, step_time_s)
-        self._peers = PerProcess(_Peers)
-        self._said: set[str] = set()
+        self._config = PreferenceConfig(aggregate, duels_per_answer, max_failed, step_time_s)
+        self._group = PerProcess(_ProcessGroup)
+        self._warned: set[str] = set()
 
     async def _rewards(
         self,
@@ -70,13 +78,13 @@ class _Reward:
         log_metric: LogMetric | None,
         log_extra: LogExtra | None,
     ) -> list[float | None]:
-        peers = self._peers.get()
-        peers.meet()
+        group = self._group.get()
+        group.open()
         rows = self._rows(prompts, completions, columns)
-        rows = self._opposed(rows, self._partial(rows) if peers.count == 1 else set())
-        parts = await peers.gather(rows)
-        rewards = await self._judged([row for part in parts for row in part], peers)
-        start = sum(map(len, parts[: peers.rank]))
+        rows = self._with_references(rows, self._partial(rows) if group.count == 1 else set())
+        parts = await group.gather(rows)
+        rewards = await self._judged([row for part in parts for row in part], group)
+        start = sum(map(len, parts[: group.rank]))
         mine = slice(start, start + len(rows))
         if log_metric:
             for name, figure in rewards.metrics.figures().items():
@@ -97,7 +105,7 @@ class _Reward:
             for prompt, completion, reference in zip(prompts, completions, references, strict=True)
         ]
 
-    def _opposed(self, rows: list[Row], partial: AbstractSet[Conversation]) -> list[Row]:
+    def _with_references(self, rows: list[Row], partial: AbstractSet[Conversation]) -> list[Row]:
         """The rows, with a reference only where it is to be met: everywhere, or in groups that are not whole."""
         if self._against == "reference":
             return rows
@@ -114,27 +122,27 @@ class _Reward:
             )
         return partial
 
-    async def _judged(self, rows: Sequence[Row], peers: "_Peers") -> PreferenceRewards:
+    async def _judged(self, rows: Sequence[Row], group: "_ProcessGroup") -> PreferenceRewards:
         """The rewards of all processes' rows. Each group is judged by one process, which tells the others."""
         groups = grouped(rows)
         failed: Exception | None = None
         outcomes: list[Outcome] = []
         try:
-            outcomes = await judge_groups(self._judge, groups[peers.rank :: peers.count], self._terms)
+            outcomes = await judge_groups(self._judge, groups[group.rank :: group.count], self._config)
         except Exception as error:  # noqa: BLE001  # whatever it is: the others wait, and must not wait for ever
             failed = error
-        told: list[Told] = await peers.gather((outcomes, None if failed is None else f"{failed!r}"))
+        told: list[Told] = await group.gather((outcomes, None if failed is None else f"{failed!r}"))
         if failed is not None:
             raise failed
         for rank, (_, trouble) in enumerate(told):
             if trouble is not None:
                 raise JudgeUnavailable(f"the judge of process {rank} failed: {trouble}")
-        ordered = [told[i % peers.count][0][i // peers.count] for i in range(len(groups))]
-        return collect(len(rows), groups, ordered, self._terms)
+        ordered = [told[i % group.count][0][i // group.count] for i in range(len(groups))]
+        return collect(len(rows), groups, ordered, self._config)
 
     def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
+        if text not in self._warned:
+            self._warned.add(text)
             logger.warning(text)
 
 
@@ -205,14 +213,14 @@ class SyncJudgeReward(_Reward):
         return rewards
 
 
-class _Peers:
+class _ProcessGroup:
     """The processes that train together, and a way to tell each other things."""
 
     def __init__(self) -> None:
         self.rank, self.count = 0, 1
         self._group: Any = None
 
-    def meet(self) -> None:
+    def open(self) -> None:
         """Open the group once torch.distributed is up. All processes call it in the same order, before they wait."""
         dist: Any = sys.modules.get("torch.distributed")  # not imported: then it is not up
         if self._group is not None or dist is None or not (dist.is_available() and dist.is_initialized()):

@@ -109,12 +109,12 @@ def create_app(
 async def _told(request: HTTPRequest, error: Exception) -> Response:
     """The answer to an error that is raised before there was another one."""
     if isinstance(error, RequestValidationError):
-        return problems.of_body(error.errors()).response()
+        return problems.from_validation(error.errors()).response()
     if isinstance(error, HTTPException):  # no such route, or not with this method
         name = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         message = f"{request.method} {request.url.path}: {error.detail}"
         return Problem(error.status_code, name, message, dict(error.headers or {})).response()
-    return problems.of(error).response()
+    return problems.from_exception(error).response()
 
 
 def _add_page(app: FastAPI) -> list[str]:

@@ -49,7 +49,7 @@ class Events(StreamingResponse):
                 async for each in events:
                     waiting.put_nowait(each)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client is told
-            waiting.put_nowait(event("error", problems.of(error).body))
+            waiting.put_nowait(event("error", problems.from_exception(error).body))
         waiting.put_nowait(_END)
 
 

@@ -81,7 +81,7 @@ class Gate:
             except (_Stuck, asyncio.CancelledError):
                 raise
             except Exception as error:  # noqa: BLE001  # a mistake of ours, which goes to the log
-                await reply.fail(problems.of(error))
+                await reply.fail(problems.from_exception(error))
         except _Stuck:
             _log.warning("%s: a client took nothing for %g s and was let go", scope["path"], self._limits.write_s)
         finally:
@@ -120,7 +120,7 @@ class Gate:
         if self._keys and path not in self._free and not self._opens(headers.get("authorization", "")):
             return problems.NO_KEY
         if method == "POST" and self._state.in_flight >= self._limits.requests:
-            return problems.FULL
+            return problems.OVERLOADED
         return None
 
     def _opens(self, authorization: str) -> bool:
@@ -170,7 +170,7 @@ class Gate:
             elif stop.done():
                 problem = problems.STOPPED
             elif not gone.done():
-                problem = problems.TOO_LATE
+                problem = problems.TIMEOUT
         if problem:
             await reply.fail(problem)
 

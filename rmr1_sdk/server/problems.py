@@ -12,20 +12,20 @@ from rmr1_sdk.types import Value
 
 __all__ = [
     "DRAINING",
-    "FULL",
-    "GONE_WRONG",
+    "INTERNAL_ERROR",
     "NO_KEY",
     "OTHER_ENGINE",
     "OTHER_HOST",
+    "OVERLOADED",
     "STATUSES",
     "STOPPED",
-    "TOO_LATE",
+    "TIMEOUT",
     "TOO_SLOW",
     "ErrorBody",
     "Problem",
     "Refused",
-    "of",
-    "of_body",
+    "from_exception",
+    "from_validation",
     "too_large",
 ]
 
@@ -78,12 +78,12 @@ NO_KEY = Problem(
 )
 OTHER_ENGINE = Problem(412, "other_engine", "the engine here is not the one that If-Match asks for")
 TOO_SLOW = Problem(408, "too_slow", "the body did not come in time", {"Connection": "close"})
-FULL = Problem(429, "full", "this server has as many requests as it takes; try again soon", _SOON)
+OVERLOADED = Problem(429, "full", "this server has as many requests as it takes; try again soon", _SOON)
 OTHER_HOST = Problem(421, "other_host", "this server is not called so; use the address that it was started with")
-GONE_WRONG = Problem(500, "internal", "a mistake of this server; its log has the details")
+INTERNAL_ERROR = Problem(500, "internal", "a mistake of this server; its log has the details")
 DRAINING = Problem(503, "draining", "this server is about to stop", _SOON)
 STOPPED = Problem(503, "stopped", "this server had to stop before there was an answer", _SOON)
-TOO_LATE = Problem(504, "timeout", "there was no answer in the time that this server gives a request")
+TIMEOUT = Problem(504, "timeout", "there was no answer in the time that this server gives a request")
 
 _RAISED: Sequence[tuple[type[Exception], int, str]] = (
     (ConfigError, 422, "invalid_request"),
@@ -97,7 +97,7 @@ STATUSES = (400, 401, 408, 413, 422, 429, 500, 503, 504)
 """Every status of a Problem that belongs to no single route."""
 
 
-def of(error: Exception) -> Problem:
+def from_exception(error: Exception) -> Problem:
     """Convert an exception to an HTTP error. An unexpected one is logged, and its text is kept from the client."""
     if isinstance(error, Refused):
         return error.problem
@@ -105,7 +105,7 @@ def of(error: Exception) -> Problem:
         if isinstance(error, kind):
             return Problem(status, name, str(error))
     _log.error("a mistake of this server", exc_info=error)
-    return GONE_WRONG
+    return INTERNAL_ERROR
 
 
 def too_large(what: str, limit: int) -> Problem:
@@ -113,7 +113,7 @@ def too_large(what: str, limit: int) -> Problem:
     return Problem(413, "too_large", f"{what}: this server takes at most {limit:,}")
 
 
-def of_body(errors: Sequence[Any]) -> Problem:
+def from_validation(errors: Sequence[Any]) -> Problem:
     """Convert pydantic's errors in a body: 400 where it is not JSON, else 422 with the field."""
     if errors[0]["type"] == "json_invalid":
         return Problem(400, "invalid_json", f"the body is no JSON: {errors[0]['ctx']['error']}")

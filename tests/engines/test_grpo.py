@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rmr1_sdk.backends.checkpoint import Speech
+from rmr1_sdk.backends.checkpoint import ChatTokenizer
 from rmr1_sdk.backends.transformers import Transformers
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import COR
@@ -138,10 +138,10 @@ def test_a_run_that_collapses_is_stopped_and_leaves_the_best(folder: Path, monke
     assert result.stopped
     assert f"after step {result.steps}: readable was" in result.stopped
     assert result.steps < 80
-    tries = [row for row in rows(folder / "collapsed") if "held_out" in row]
-    accuracies = [row["held_out"]["accuracy"]["share"] for row in tries]
-    assert [row["held_out"]["readable"]["share"] < 0.9 for row in tries[-2:]] == [True, True]
-    assert result.best_step == tries[accuracies.index(max(accuracies))]["step"]
+    evaluations = [row for row in rows(folder / "collapsed") if "held_out" in row]
+    accuracies = [row["held_out"]["accuracy"]["share"] for row in evaluations]
+    assert [row["held_out"]["readable"]["share"] < 0.9 for row in evaluations[-2:]] == [True, True]
+    assert result.best_step == evaluations[accuracies.index(max(accuracies))]["step"]
     assert result.best
     assert result.best.accuracy.share == max(accuracies)
     if result.best_step == 0:
@@ -277,7 +277,7 @@ def test_two_processes_do_what_one_does(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_adapters_learn_and_long_prompts_are_left_out(folder: Path) -> None:
-    lengths = [len(Speech(tokenizer(folder)).tokens(text)) for text in prompts_of(folder)]
+    lengths = [len(ChatTokenizer(tokenizer(folder)).tokens(text)) for text in prompts_of(folder)]
     longest = sorted(set(lengths))[-2]
     given = {"lora_rank": 2, "gradient_checkpointing": True, "max_prompt_tokens": longest, "rollout_size": 4}
     result = grpo(plan(folder, **given), folder / "adapters")
@@ -304,14 +304,14 @@ def tokenizer(folder: Path) -> Any:
 
 
 def prompts_of(folder: Path) -> list[str]:
-    speech = Speech(tokenizer(folder))
+    speech = ChatTokenizer(tokenizer(folder))
     return [speech.rendered(COR.render(pair)) for pair in read_labelled(folder / "pool.jsonl")]
 
 
 def test_the_policy_reads_what_a_judge_reads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watched(monkeypatch)
     grpo(plan(folder, epochs=0.25), folder / "read")
-    speech = Speech(tokenizer(folder))
+    speech = ChatTokenizer(tokenizer(folder))
     ours = {tuple(speech.tokens(text)) for text in prompts_of(folder)}
     for ids, mask in zip(seen[0]["prompt_ids"], seen[0]["prompt_mask"], strict=True):
         assert tuple(token for token, here in zip(ids, mask, strict=True) if here) in ours

@@ -17,7 +17,7 @@ from rmr1_sdk import BackendError, ConfigError, Judge, Judgment, Pair, connect
 from rmr1_sdk.backends import remote
 from rmr1_sdk.backends.anthropic import Anthropic
 from rmr1_sdk.backends.openai import OpenAI
-from rmr1_sdk.backends.remote import Window, without_secrets
+from rmr1_sdk.backends.remote import AdaptiveLimiter, without_secrets
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.types import Completion, Message, Request
 from tests.engines.server import Asked, Reply, Server, chat, refused
@@ -142,7 +142,7 @@ def test_everything_arrives_once_from_a_server_that_often_fails(tmp_path: Path) 
 
 
 def test_a_window_halves_once_for_refusals_that_come_together() -> None:
-    window = Window(64)
+    window = AdaptiveLimiter(64)
     window.narrow(60)
     window.narrow(60)
     assert window.limit == 32
@@ -151,7 +151,7 @@ def test_a_window_halves_once_for_refusals_that_come_together() -> None:
     for _ in range(100):
         window.widen()
     assert window.limit == 64
-    window = Window(64)
+    window = AdaptiveLimiter(64)
     for _ in range(10):
         window.narrow(0)
     assert window.limit == 1
@@ -159,8 +159,8 @@ def test_a_window_halves_once_for_refusals_that_come_together() -> None:
 
 def test_a_window_grows_to_what_the_server_takes_while_any_refused_one_waits() -> None:
     async def main() -> list[int]:
-        window = Window(8)
-        async with window.place(), window.place(), window.place(), window.place(), window.place():
+        window = AdaptiveLimiter(8)
+        async with window.slot(), window.slot(), window.slot(), window.slot(), window.slot():
             window.narrow(60)  # a sixth was refused: five are taken
             window.refused = 1
             limits = [window.limit]
@@ -177,11 +177,11 @@ def test_a_window_grows_to_what_the_server_takes_while_any_refused_one_waits() -
 
 def test_a_window_is_first_come_first_served_and_survives_those_who_leave() -> None:
     async def main() -> list[int]:
-        window = Window(1)
+        window = AdaptiveLimiter(1)
         order: list[int] = []
 
         async def work(number: int) -> None:
-            async with window.place():
+            async with window.slot():
                 order.append(number)
                 await asyncio.sleep(0.01)
 

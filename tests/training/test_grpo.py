@@ -39,9 +39,9 @@ def tried(readable: float, accuracy: float) -> HeldOut:
     ],
 )
 def test_a_run_collapses_where_a_share_falls_twice(readable: list[float], accuracy: list[float], says: Any) -> None:
-    tries = [tried(*each) for each in zip(readable, accuracy, strict=True)]
-    assert collapse(tries, 0.1) == says
-    assert collapse(tries, 1) is None
+    evaluations = [tried(*each) for each in zip(readable, accuracy, strict=True)]
+    assert collapse(evaluations, 0.1) == says
+    assert collapse(evaluations, 1) is None
 
 
 @pytest.mark.parametrize(

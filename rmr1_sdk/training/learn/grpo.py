@@ -1,4 +1,4 @@
-"""Reinforcement learning from labels: a judge tries, and what came to the right verdict becomes more likely."""
+"""Reinforcement learning from labels: a judge evaluations, and what came to the right verdict becomes more likely."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,15 +8,15 @@ from pydantic import ConfigDict, Field, model_validator
 
 from rmr1_sdk import prompts
 from rmr1_sdk.backends.base import opens_thought
-from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
+from rmr1_sdk.backends.checkpoint import ChatTokenizer, Checkpoint
 from rmr1_sdk.errors import ConfigError, MissingExtraError
 from rmr1_sdk.prompts import Family, Prompt
 from rmr1_sdk.rewards.verdict import Rule, verdict_reward
 from rmr1_sdk.training.data.held_out import HeldOut, read_held_out, read_labelled
 from rmr1_sdk.training.learn.trace_rewards import Part, trace_reward
 from rmr1_sdk.training.learn.trainers import (
+    EvalTracker,
     Figures,
-    Watched,
     adapters,
     finish,
     is_first_process,
@@ -193,7 +193,7 @@ class _Trained(NamedTuple):
     prompt: str
     pairs: int
     too_long: int
-    watched: Watched
+    tracker: EvalTracker
 
 
 def _train(plan: GrpoPlan, out: Path) -> _Trained:
@@ -202,7 +202,7 @@ def _train(plan: GrpoPlan, out: Path) -> _Trained:
     canary = read_held_out(plan.canary) if plan.canary else []
     model, tokenizer = load(plan.model, lora=plan.lora_rank is not None)
     prompt = _prompt(plan, tokenizer)
-    speech = Speech(tokenizer)
+    speech = ChatTokenizer(tokenizer)
     fitting = [
         pair for pair in pool if len(speech.tokens(speech.rendered(prompt.render(pair)))) <= plan.max_prompt_tokens
     ]
@@ -218,12 +218,12 @@ def _train(plan: GrpoPlan, out: Path) -> _Trained:
     def judge(pairs: Sequence[Pair]) -> HeldOut:
         return judged(trainer.model, tokenizer, prompt.name, pairs, max_tokens=plan.max_completion_tokens)
 
-    def collapsed(tries: Sequence[HeldOut]) -> str | None:
-        return collapse(tries, plan.collapse_margin)
+    def collapsed(evaluations: Sequence[HeldOut]) -> str | None:
+        return collapse(evaluations, plan.collapse_margin)
 
-    watched = Watched(Figures(out / "figures.jsonl"), judge, held_out, canary, collapsed)
-    train(trainer, watched, _figures, out / "checkpoints")
-    return _Trained(trainer, prompt.name, len(fitting), len(pool) - len(fitting), watched)
+    tracker = EvalTracker(Figures(out / "figures.jsonl"), judge, held_out, canary, collapsed)
+    train(trainer, tracker, _figures, out / "checkpoints")
+    return _Trained(trainer, prompt.name, len(fitting), len(pool) - len(fitting), tracker)
 
 
 def _prompt(plan: GrpoPlan, tokenizer: Any) -> Prompt:
@@ -232,17 +232,17 @@ def _prompt(plan: GrpoPlan, tokenizer: Any) -> Prompt:
 
 
 def _result(trained: _Trained) -> GrpoResult:
-    watched = trained.watched
-    rows = watched.figures.rows()
+    tracker = trained.tracker
+    rows = tracker.figures.rows()
     rollouts = [row for row in rows if "reward" in row]
-    best = watched.best
+    best = tracker.best
     return GrpoResult(
         pairs=trained.pairs,
         too_long=trained.too_long,
         steps=rows[-1]["step"],
         best_step=best.step if best else rows[-1]["step"],
-        stopped=watched.stopped,
-        before=watched.tries[0].held_out if watched.tries else None,
+        stopped=tracker.stopped,
+        before=tracker.evaluations[0].held_out if tracker.evaluations else None,
         best=best.held_out if best else None,
         reward=rollouts[-1]["reward"],
         zero_variance=sum(row["zero_variance"] for row in rollouts) / len(rollouts),
@@ -361,7 +361,7 @@ def _settings(plan: GrpoPlan, rate: float) -> dict[str, Any]:
     }
 
 
-# --- what is watched ---------------------------------------------------------------------------------
+# --- what is tracker ---------------------------------------------------------------------------------
 
 
 _LOGGED = {

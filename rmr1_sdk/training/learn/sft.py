@@ -9,12 +9,12 @@ from pydantic import ConfigDict, Field
 
 from rmr1_sdk import prompts
 from rmr1_sdk.backends.base import opens_thought
-from rmr1_sdk.backends.checkpoint import Checkpoint, Speech
+from rmr1_sdk.backends.checkpoint import ChatTokenizer, Checkpoint
 from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
 from rmr1_sdk.training.data.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.learn.trainers import (
+    EvalTracker,
     Figures,
-    Watched,
     adapters,
     finish,
     is_first_process,
@@ -120,7 +120,7 @@ def example(trace: Trace, tokenizer: Any) -> Example:
     A thought that the chat template has opened is not opened again. Raises DataError where the trace does not end such
     a thought, or does not end in its verdict.
     """
-    speech = Speech(tokenizer)
+    speech = ChatTokenizer(tokenizer)
     rendered = speech.rendered(prompts.get(trace.prompt).render(trace.pair))
     text = trace.text.rstrip()
     if opens_thought(rendered):
@@ -253,24 +253,24 @@ def _train(plan: SftPlan, step: Step) -> None:
     def judge(pairs: Sequence[Pair]) -> HeldOut:
         return judged(trainer.model, tokenizer, prompt, pairs, max_tokens=longest + longest // 2)
 
-    watched = Watched(Figures(step.out / "figures.jsonl"), judge, held_out, of_equals_the_latest=True)
-    train(trainer, watched, lambda logs: {name: logs[name] for name in _LOGGED}, checkpoints)
+    tracker = EvalTracker(Figures(step.out / "figures.jsonl"), judge, held_out, of_equals_the_latest=True)
+    train(trainer, tracker, lambda logs: {name: logs[name] for name in _LOGGED}, checkpoints)
     if is_first_process():
-        result = _result(watched, learned=len(fitting), too_long=len(examples) - len(fitting))
+        result = _result(tracker, learned=len(fitting), too_long=len(examples) - len(fitting))
         finish(step, result, result.best_step, prompt, plan.model, lora=plan.lora_rank is not None)
     trainer.accelerator.wait_for_everyone()
 
 
-def _result(watched: Watched, *, learned: int, too_long: int) -> SftResult:
-    last = [row for row in watched.figures.rows() if "loss" in row][-1]
-    best = watched.best
+def _result(tracker: EvalTracker, *, learned: int, too_long: int) -> SftResult:
+    last = [row for row in tracker.figures.rows() if "loss" in row][-1]
+    best = tracker.best
     return SftResult(
         traces=learned,
         too_long=too_long,
         steps=last["step"],
         best_step=best.step if best else last["step"],
         loss=last["loss"],
-        before=watched.tries[0].held_out if best else None,
+        before=tracker.evaluations[0].held_out if best else None,
         best=best.held_out if best else None,
     )
 

@@ -19,13 +19,13 @@ from rmr1_sdk.training.stage import Step
 from rmr1_sdk.types import Pair, Value
 
 __all__ = [
+    "EvalTracker",
     "Figures",
-    "Watched",
     "adapters",
     "finish",
     "is_first_process",
     "judged",
-    "last_whole",
+    "last_complete",
     "leave",
     "load",
     "micro_batches",
@@ -168,7 +168,7 @@ class Figures:
         self._path.write_bytes(b"".join(line + b"\n" for line in kept))
 
 
-class Try(NamedTuple):
+class Evaluation(NamedTuple):
     """Evaluation of a judge after a step."""
 
     step: int
@@ -176,10 +176,10 @@ class Try(NamedTuple):
     canary: HeldOut
 
 
-class Watched:
-    """A judge's tries on pairs that it does not learn from, and the figures of every step.
+class EvalTracker:
+    """A judge's evaluations on pairs that it does not learn from, and the figures of every step.
 
-    All processes know the tries; the first one writes them down.
+    All processes know the evaluations; the first one writes them down.
     """
 
     def __init__(
@@ -198,19 +198,19 @@ class Watched:
         self._canary = canary
         self._collapsed = collapsed
         self._latest = of_equals_the_latest
-        self.tries: list[Try] = []
+        self.evaluations: list[Evaluation] = []
 
     @property
-    def best(self) -> Try | None:
+    def best(self) -> Evaluation | None:
         """The most accurate."""
-        tries = reversed(self.tries) if self._latest else self.tries
-        return max(tries, key=lambda tried: tried.held_out.accuracy.share, default=None)
+        evaluations = reversed(self.evaluations) if self._latest else self.evaluations
+        return max(evaluations, key=lambda tried: tried.held_out.accuracy.share, default=None)
 
     @property
     def stopped(self) -> str | None:
         """Why the run is to end."""
-        why = self._collapsed([tried.canary for tried in self.tries])
-        return None if why is None else f"after step {self.tries[-1].step}: {why}"
+        why = self._collapsed([tried.canary for tried in self.evaluations])
+        return None if why is None else f"after step {self.evaluations[-1].step}: {why}"
 
     def begin_after(self, step: int) -> None:
         """Go on where a checkpoint is, or begin with what the judge does before it has learned anything."""
@@ -218,7 +218,7 @@ class Watched:
         if is_first_process():
             self.figures.begin_after(step)
             rows = [row for row in self.figures.rows() if "held_out" in row]
-        self.tries = [self._tried(row) for row in _told_to_all(rows)]
+        self.evaluations = [self._evaluation(row) for row in _broadcast(rows)]
         if not step:
             self.look(0)
 
@@ -233,15 +233,15 @@ class Watched:
                 row["canary"] = self._judge(self._canary).model_dump(mode="json")
             self.figures.add(row)
             rows = [row]
-        self.tries += [self._tried(row) for row in _told_to_all(rows)]
+        self.evaluations += [self._evaluation(row) for row in _broadcast(rows)]
 
-    def _tried(self, row: dict[str, Any]) -> Try:
+    def _evaluation(self, row: dict[str, Any]) -> Evaluation:
         held_out = HeldOut.model_validate(row["held_out"])
         canary = HeldOut.model_validate(row["canary"]) if "canary" in row else held_out
-        return Try(row["step"], held_out, canary)
+        return Evaluation(row["step"], held_out, canary)
 
 
-def _told_to_all(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _broadcast(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Broadcast the first process's value to all."""
     from accelerate.utils import broadcast_object_list
 
@@ -249,26 +249,28 @@ def _told_to_all(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return told
 
 
-def train(trainer: Any, watched: Watched, kept: Callable[[dict[str, Any]], dict[str, Any]], checkpoints: Path) -> None:
+def train(
+    trainer: Any, tracker: EvalTracker, kept: Callable[[dict[str, Any]], dict[str, Any]], checkpoints: Path
+) -> None:
     """Let it learn, from its last whole checkpoint on, and the judge try wherever a checkpoint is written.
 
     `kept` chooses of what the trainer logs what becomes a line of figures.
     """
-    trainer.add_callback(_recorder(watched, kept))
-    last = last_whole(checkpoints)
-    watched.begin_after(int(last.name.rpartition("-")[2]) if last else 0)
-    if watched.stopped is None:
+    trainer.add_callback(_recorder(tracker, kept))
+    last = last_complete(checkpoints)
+    tracker.begin_after(int(last.name.rpartition("-")[2]) if last else 0)
+    if tracker.stopped is None:
         trainer.train(resume_from_checkpoint=last and str(last))
 
 
-def _recorder(watched: Watched, kept: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+def _recorder(tracker: EvalTracker, kept: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
     """Callback that records the metrics of each step, marks complete checkpoints, and ends a run that is over."""
     from transformers import TrainerCallback
 
     class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is not read by mypy
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
             if state.is_world_process_zero and "loss" in logs:
-                watched.figures.add({"step": state.global_step, **kept(logs)})
+                tracker.figures.add({"step": state.global_step, **kept(logs)})
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
@@ -276,10 +278,10 @@ def _recorder(watched: Watched, kept: Callable[[dict[str, Any]], dict[str, Any]]
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step % args.save_steps == 0 or state.global_step == state.max_steps:
-                watched.look(state.global_step)
-                if watched.best:
-                    state.best_global_step = watched.best.step  # the trainer does not delete that checkpoint
-                if watched.stopped:
+                tracker.look(state.global_step)
+                if tracker.best:
+                    state.best_global_step = tracker.best.step  # the trainer does not delete that checkpoint
+                if tracker.stopped:
                     control.should_training_stop = True
 
     return Recorder()
@@ -312,7 +314,7 @@ def finish(step: Step, result: Value, best_step: int, prompt: str, model: str, *
     shutil.rmtree(step.out / "checkpoints")
 
 
-def last_whole(checkpoints: Path) -> Path | None:
+def last_complete(checkpoints: Path) -> Path | None:
     """The last checkpoint that was written to its end; those that were not are deleted."""
     whole = []
     for folder in checkpoints.glob("checkpoint-*"):

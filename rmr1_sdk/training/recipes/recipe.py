@@ -21,7 +21,7 @@ from rmr1_sdk.training.tiny.model import TinyModel
 from rmr1_sdk.training.traces.teachers import DistillPlan, teach
 from rmr1_sdk.types import Value
 
-__all__ = ["STAGES", "Learner", "Recipe", "StageName", "accelerate_config", "read_recipe", "run", "shipped"]
+__all__ = ["STAGES", "BaseModelConfig", "Recipe", "StageName", "accelerate_config", "read_recipe", "run", "shipped"]
 
 StageName = Literal["data", "distill", "model", "sft", "merge", "grpo", "export"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
@@ -32,7 +32,7 @@ _TOGETHER = ("sft", "grpo")
 """Those that several processes share."""
 
 
-class Learner(Value):
+class BaseModelConfig(Value):
     """Base model: an existing checkpoint, or a tiny one made from nothing.
 
     Args:
@@ -46,7 +46,7 @@ class Learner(Value):
     tiny: TinyModel | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> "Learner":
+    def _one(self) -> "BaseModelConfig":
         if (self.name is None) == (self.tiny is None):
             raise ValueError("give either name, of a model that there is, or tiny, to make one from nothing")
         return self
@@ -73,7 +73,7 @@ class Recipe(Value):
     rows: dict[str, int] = Field(default_factory=dict)
     data: DataPlan | None = None
     distill: DistillPlan | None = None
-    model: Learner | None = None
+    model: BaseModelConfig | None = None
     sft: SftPlan | None = None
     grpo: GrpoPlan | None = None
     export: ExportPlan | None = None
@@ -178,12 +178,12 @@ def _parsed(path: Path, text: str) -> tuple[Any, dict[str, Any]]:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(given, dict):
         raise ConfigError(f"{path}: a recipe has a line for each stage, as in `sft:`, with its settings below")
-    for name, line in _twice(root):
+    for name, line in _duplicate_keys(root):
         raise ConfigError(f"{path}:{line}: field {name}: that is there twice")
     return root, given
 
 
-def _twice(node: Any) -> Iterator[tuple[str, int]]:
+def _duplicate_keys(node: Any) -> Iterator[tuple[str, int]]:
     """Names that a mapping has twice, of which YAML would take the last."""
     if node.id == "mapping":
         seen = set()
@@ -191,10 +191,10 @@ def _twice(node: Any) -> Iterator[tuple[str, int]]:
             if key.value in seen:
                 yield key.value, key.start_mark.line + 1
             seen.add(key.value)
-            yield from _twice(value)
+            yield from _duplicate_keys(value)
     elif node.id == "sequence":
         for value in node.value:
-            yield from _twice(value)
+            yield from _duplicate_keys(value)
 
 
 def _line(node: Any, at: Sequence[int | str]) -> int:
@@ -225,7 +225,7 @@ def _fault(path: Path, root: Any, at: Sequence[int | str], message: str, kind: s
 def _filled(given: Mapping[str, Any], out: Path, seed: Any) -> dict[str, Any]:
     """Complete a recipe: add the paths between its stages, and the seed, where it names none."""
     filled: dict[str, Any] = {**given, "out": out}
-    for stage, fields in _between(given, out).items():
+    for stage, fields in _default_paths(given, out).items():
         section = given.get(stage, False)
         if section is None or isinstance(section, dict):  # `export:` alone takes all defaults
             known = {name: value for name, value in fields.items() if value is not None}
@@ -234,11 +234,11 @@ def _filled(given: Mapping[str, Any], out: Path, seed: Any) -> dict[str, Any]:
                 filled[stage].setdefault("seed", seed)
     model = given.get("model")
     if isinstance(model, dict) and (model.get("tiny", False) is None or isinstance(model.get("tiny"), dict)):
-        filled["model"] = {**model, "tiny": _begun(model["tiny"] or {}, given, out, seed)}
+        filled["model"] = {**model, "tiny": _tiny_defaults(model["tiny"] or {}, given, out, seed)}
     return filled
 
 
-def _begun(tiny: Mapping[str, Any], given: Mapping[str, Any], out: Path, seed: Any) -> dict[str, Any]:
+def _tiny_defaults(tiny: Mapping[str, Any], given: Mapping[str, Any], out: Path, seed: Any) -> dict[str, Any]:
     """A tiny model, whose lessons have none of the problems on which a judge is measured."""
     filled = {"seed": seed, **tiny}
     if "lessons" in tiny and (tiny["lessons"] is None or isinstance(tiny["lessons"], dict)):
@@ -259,7 +259,7 @@ def _part(given: Mapping[str, Any], out: Path, name: str) -> Path | None:
     return out / "data" / f"{name}.jsonl" if isinstance(parts, dict) and name in parts else None
 
 
-def _between(given: Mapping[str, Any], out: Path) -> dict[str, dict[str, Any]]:
+def _default_paths(given: Mapping[str, Any], out: Path) -> dict[str, dict[str, Any]]:
     """The fields of each stage that come from a stage before it; None where there is no such stage."""
 
     def section(name: str) -> dict[str, Any]:

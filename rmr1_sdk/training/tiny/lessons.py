@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from rmr1_sdk.backends.checkpoint import Speech
+from rmr1_sdk.backends.checkpoint import ChatTokenizer
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.training.data.held_out import read_held_out
 from rmr1_sdk.training.domain import Domain, solve, worked
@@ -125,7 +125,7 @@ def _padded(texts: Sequence[tuple[list[int], int]], pad: int) -> _Batch:
 def _texts(lessons: Lessons, tokenizer: Any, prompt: Prompt, seed: int) -> Iterator[tuple[list[int], int]]:
     """Tokens of each, and how many of them are given."""
     left_out = _problems(lessons.leave_out)
-    speech = Speech(tokenizer)
+    speech = ChatTokenizer(tokenizer)
     for number in count():
         text = worked(number, seed=seed, domain=lessons.domain)
         if text.key not in left_out:

@@ -15,14 +15,14 @@ from rmr1_sdk.judging import voting
 from rmr1_sdk.statistics.intervals import Interval, wilson
 from rmr1_sdk.types import OTHER, Judgment, Outcome, Pair, Shown, Side, Verdict
 
-__all__ = ["Clean", "Desk", "Slot", "Trial", "worse"]
+__all__ = ["AuditContext", "Baseline", "Target", "Trial", "worse"]
 
 T = TypeVar("T")
 _FEW = 10
 """Resampling fewer questions than these sees too little of how they differ: then an interval is Wilson's at least."""
 
 
-class Clean(NamedTuple):
+class Baseline(NamedTuple):
     """A pair judged as it is, and the outcome of each order; None where that was unreadable."""
 
     pair: Pair
@@ -41,7 +41,7 @@ class Clean(NamedTuple):
         return [verdict for verdict in self.judgment.verdicts if verdict.winner]
 
 
-class Slot(NamedTuple):
+class Target(NamedTuple):
     """A pair in the order in which it is to be shown, and the answer that is to be attacked."""
 
     pair: Pair
@@ -52,12 +52,12 @@ class Trial(NamedTuple):
     """An attack on a slot: `pair` is what the judge gets."""
 
     attack: Attack
-    slot: Slot
+    slot: Target
     pair: Pair
 
 
 @dataclass
-class Desk:
+class AuditContext:
     """The judge shows pairs in both orders; `in_order` shows them as they are."""
 
     judge: Judge
@@ -94,24 +94,24 @@ class Desk:
         return self.judge.like(orders="given")
 
     @cached_property
-    def clean(self) -> list[Clean]:
+    def clean(self) -> list[Baseline]:
         """The pairs as they are, judged in both orders."""
         judgments = self.ask(self.judge, self.pairs, "pairs")
         return [
-            Clean(pair, judgment, _outcome(judgment, "AB"), _outcome(judgment, "BA"))
+            Baseline(pair, judgment, _outcome(judgment, "AB"), _outcome(judgment, "BA"))
             for pair, judgment in zip(self.pairs, judgments, strict=True)
         ]
 
     @cached_property
-    def slots(self) -> list[Slot]:
+    def slots(self) -> list[Target]:
         """Every order of a pair in which the judge, left alone, was read and does not take the worse answer."""
         slots = []
         for pair, _, ab, ba in self.clean:
             side = worse(pair, self.seed)
             if ab not in (None, side):
-                slots.append(Slot(pair, side))
+                slots.append(Target(pair, side))
             if ba not in (None, side):
-                slots.append(Slot(pair.swapped(), OTHER[side]))
+                slots.append(Target(pair.swapped(), OTHER[side]))
         return slots
 
     def drawn(self, items: Sequence[T], *names: str) -> list[T]:
