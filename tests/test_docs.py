@@ -1,11 +1,13 @@
 """Every Python block of the documentation runs, page by page, from top to bottom; links between pages hold."""
 
 import re
+import runpy
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from rmr1_sdk import __version__
 from rmr1_sdk.types import FailureKind
 
 ROOT = Path(__file__).parents[1]
@@ -41,3 +43,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_failure_is_explained() -> None:
     table = (ROOT / "docs" / "reading.md").read_text().partition("## Failures")[2]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(get_args(FailureKind))
+
+
+def test_the_table_of_layers_is_that_of_the_contracts() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    redrawn = runpy.run_path(str(ROOT / "tools" / "layers.py"))["redrawn"]
+    assert redrawn(page) == page, "run python tools/layers.py"
+
+
+def test_the_changelog_has_this_version_below_what_is_unreleased() -> None:
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", __version__]
