@@ -32,14 +32,14 @@ def redrawn(page: str) -> str:
 
 def picture() -> str:
     """A table with a row for each layer: its modules, and the first line of their docstrings."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
     [layers] = [each["layers"] for each in contracts if each.get("containers") == ["rmr1_sdk"]]
     rows = []
     for number, layer in enumerate(layers, start=1):
         modules = [name.strip() for name in layer.split("|")]
-        rows += [
-            f"| {number if not at else ''} | `{name}` | {purpose(name).rstrip('.')} |" for at, name in enumerate(modules)
-        ]
+        numbers = [str(number), *[""] * (len(modules) - 1)]
+        rows += [f"| {n} | `{name}` | {purpose(name).rstrip('.')} |" for n, name in zip(numbers, modules, strict=True)]
     return "\n".join(["| layer | module | purpose |", "|---|---|---|", *rows, ""])
 
 
