@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmr1_sdk.parsing import (
-    FUZZY_MIN_CHARS,
     Mode,
     Piece,
     Splitter,
@@ -22,6 +21,7 @@ from rmr1_sdk.parsing import (
     verdict_prefix,
     written_weights,
 )
+from rmr1_sdk.parsing.quotes import FUZZY_MIN_CHARS
 from rmr1_sdk.types import Pair, Shown, Side
 
 COMPLETIONS = Path(__file__).parent / "completions"

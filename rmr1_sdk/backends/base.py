@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from rmr1_sdk.concurrency import PerProcess
 from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.parsing.tags import THINK, THINK_END, THOUGHT_TAG
 from rmr1_sdk.types import Completion, Request, Value
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "StopScanner",
     "common_prefix",
     "fingerprint",
-    "opens_thought",
     "recorded_prompt",
 ]
 
@@ -81,9 +80,6 @@ class Backend(Protocol):
         ...
 
 
-_THINK = re.compile(r"</?think>")
-
-
 class StopScanner:
     """Finds the first stop string outside thinking in text that arrives in pieces.
 
@@ -93,12 +89,12 @@ class StopScanner:
 
     def __init__(self, stop: tuple[str, ...], prefix: str = "") -> None:
         self._stop = tuple(s for s in stop if s)
-        self._reach = max([len("</think>"), *map(len, self._stop)])
+        self._reach = max([len(THINK_END), *map(len, self._stop)])
         self._text = ""
         self._scanned = 0
         self._thinking = False
-        for tag in _THINK.finditer(prefix):
-            self._thinking = tag.group() == "<think>"
+        for tag in THOUGHT_TAG.finditer(prefix):
+            self._thinking = tag.group() == THINK
 
     def feed(self, piece: str) -> str | None:
         """Take the next piece. Text up to and including the stop string, or None to go on."""
@@ -107,9 +103,9 @@ class StopScanner:
             hits = [(self._text.find(s, self._scanned), s) for s in self._stop if not self._thinking]
             hits = [(at, s) for at, s in hits if at >= 0]
             end = min((at + len(s) for at, s in hits), default=None)
-            tag = _THINK.search(self._text, self._scanned)
+            tag = THOUGHT_TAG.search(self._text, self._scanned)
             if tag and (end is None or tag.end() <= end):
-                self._thinking = tag.group() == "<think>"
+                self._thinking = tag.group() == THINK
                 self._scanned = tag.end()
                 continue
             if end is not None:
@@ -132,11 +128,6 @@ def common_prefix(texts: Sequence[Sequence[int]]) -> int:
             break
         n += 1
     return n
-
-
-def opens_thought(rendered: str) -> str:
-    """Tag that a rendered prompt leaves open, for a StopScanner: "<think>", or ""."""
-    return "<think>" if rendered.rstrip().endswith("<think>") else ""
 
 
 def recorded_prompt(folder: Path) -> str | None:

@@ -33,12 +33,12 @@ from rmr1_sdk.backends.base import (
     StopScanner,
     common_prefix,
     fingerprint,
-    opens_thought,
 )
 from rmr1_sdk.backends.chat import render_chat
 from rmr1_sdk.backends.llama_context import CHUNK, Context, Options, Sampler
 from rmr1_sdk.errors import BackendError, ConfigError, RMR1Error
 from rmr1_sdk.files.models import find_gguf
+from rmr1_sdk.parsing.tags import opens_thought
 from rmr1_sdk.types import Completion, Request, Usage
 
 __all__ = ["LlamaCpp"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rmr1_sdk.backends.base import Capabilities, StopScanner
 from rmr1_sdk.backends.remote import Address, Remote, Session, as_dict
 from rmr1_sdk.errors import BackendError
+from rmr1_sdk.parsing.tags import is_in_thought
 from rmr1_sdk.types import Completion, Request, Usage
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ def _taken_stop(text: str, extra: Mapping[str, object], stops: Sequence[str]) ->
 
 def _stopped_in_thought(completion: Completion, request: Request) -> bool:
     text = request.prefix + completion.text
-    return bool(request.sampling.stop) and completion.stop == "stop" and text.rfind("<think>") > text.rfind("</think>")
+    return bool(request.sampling.stop) and completion.stop == "stop" and is_in_thought(text)
 
 
 def _cut(completion: Completion, request: Request) -> Completion:

@@ -21,10 +21,10 @@ from rmr1_sdk.backends.base import (
     PerProcess,
     StopScanner,
     common_prefix,
-    opens_thought,
 )
 from rmr1_sdk.backends.checkpoint import ChatTokenizer, Checkpoint
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError, RMR1Error
+from rmr1_sdk.parsing.tags import opens_thought
 from rmr1_sdk.types import Completion, Request, Sampling, Usage
 
 __all__ = ["InMemory", "Transformers"]

@@ -10,9 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-from rmr1_sdk.backends.base import RESERVE, StopScanner, common_prefix, opens_thought
+from rmr1_sdk.backends.base import RESERVE, StopScanner, common_prefix
 from rmr1_sdk.backends.checkpoint import ChatTokenizer, Checkpoint
 from rmr1_sdk.errors import BackendError
+from rmr1_sdk.parsing.tags import opens_thought, writes_thoughts
 from rmr1_sdk.types import Completion, Request, Usage
 
 __all__ = ["Running", "Tell", "library"]
@@ -91,7 +92,7 @@ class Running:
         room = min(request.sampling.max_tokens, self._n_ctx - RESERVE - len(prompt))
         if room < 1:
             return Completion(text="", stop="too_long")
-        watch = tell is not None or (bool(request.sampling.stop) and "<think>" in opens)
+        watch = tell is not None or (bool(request.sampling.stop) and writes_thoughts(opens))
         completion = None if watch else await self._text(request, prompt, room, opens)
         if completion is None:
             completion = await self._text(request, prompt, room, opens, tell or (lambda _: None))

@@ -17,6 +17,7 @@ from typing import Literal
 
 from rmr1_sdk import parsing
 from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.parsing import tags
 from rmr1_sdk.prompts import published
 from rmr1_sdk.prompts.blocks import blocks, extra_blocks, lines, shown_pair
 from rmr1_sdk.prompts.stop_reasons import failure_kind, is_cut_in_thought
@@ -75,7 +76,7 @@ class Prompt:
         """Default sampling for one vote. Models that think get no stop strings: they may write one in a thought."""
         if self.family == "reasoning":
             return Sampling(max_tokens=8192)
-        return Sampling(stop=("</answer>",)) if self.family == "cor" else Sampling()
+        return Sampling(stop=tags.safe_stops(thinks=False)) if self.family == "cor" else Sampling()
 
     @property
     def vote_temperature(self) -> float:
@@ -110,7 +111,7 @@ class Prompt:
 
     def read(self, completion: Completion, pair: Pair | None = None, shown: Shown = "AB") -> Verdict:
         """Read a completion, in the caller's sides. Never raises with our own reader."""
-        text = f"<think>{completion.text}" if self._is_cut_in_thought(completion) else completion.text
+        text = tags.with_open_thought(completion.text) if self._is_cut_in_thought(completion) else completion.text
         verdict = self.reader(text, pair, shown).model_copy(
             update={"text": completion.text, "usage": completion.usage, "shown": shown}
         )
@@ -204,7 +205,7 @@ def resolve(prompt: str | Prompt, *, model: str, chat_template: str | None, reco
         return get(prompt)
     if prompt == "auto" and recorded:
         return get(recorded)
-    thinks = "<think>" in (chat_template or "")
+    thinks = tags.writes_thoughts(chat_template)
     checkpoint = _CHECKPOINT.search(model)
     if checkpoint:
         thinks = checkpoint.group(1).lower() != "instruct"

@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from rmr1_sdk import parsing
+from rmr1_sdk.parsing.tags import with_open_thought
 from rmr1_sdk.prompts.blocks import answer_block, block, conversation_block, extra_blocks, question_block
 from rmr1_sdk.prompts.stop_reasons import failure_kind, is_cut_in_thought
 from rmr1_sdk.types import Answered, Completion, Conversation, Failure, Mark, Marking, Message, Rubric, Value
@@ -115,7 +116,7 @@ class Pointwise:
 
     def _whole(self, completion: Completion) -> str:
         """The text, with the thought that the chat template had opened where it ended inside it."""
-        return f"<think>{completion.text}" if self.thinks and is_cut_in_thought(completion) else completion.text
+        return with_open_thought(completion.text) if self.thinks and is_cut_in_thought(completion) else completion.text
 
 
 def _ended(mark: Mark, completion: Completion) -> Mark:

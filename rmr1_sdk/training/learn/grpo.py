@@ -7,9 +7,9 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import ConfigDict, Field, model_validator
 
 from rmr1_sdk import prompts
-from rmr1_sdk.backends.base import opens_thought
 from rmr1_sdk.backends.checkpoint import ChatTokenizer, Checkpoint
 from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.parsing.tags import ends_thought, opens_thought
 from rmr1_sdk.prompts import Family, Prompt
 from rmr1_sdk.rewards.verdict import Rule, verdict_reward
 from rmr1_sdk.training.data.held_out import HeldOut, read_held_out, read_labelled
@@ -281,7 +281,7 @@ class _Rewards:
         A text that ends of itself and never spoke of a thought is read as it stands, as Judge reads it.
         """
         is_cut = len(tokens) >= self._most and tokens[-1] != self._tokenizer.eos_token_id
-        return self._opened + text if "</think>" in text or is_cut else text
+        return self._opened + text if ends_thought(text) or is_cut else text
 
     def _verdicts(self, texts: list[str], pairs: list[Pair]) -> list[float | None]:
         winners = [pair.label for pair in pairs]

@@ -1,6 +1,5 @@
 """Supervised fine-tuning: a model learns to write the judgments of its teachers."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -8,9 +7,9 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import ConfigDict, Field
 
 from rmr1_sdk import prompts
-from rmr1_sdk.backends.base import opens_thought
 from rmr1_sdk.backends.checkpoint import ChatTokenizer, Checkpoint
 from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
+from rmr1_sdk.parsing.tags import ends_thought, final_verdict_start, opens_thought, without_open_thought
 from rmr1_sdk.training.data.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.learn.trainers import (
     EvalTracker,
@@ -124,14 +123,14 @@ def example(trace: Trace, tokenizer: Any) -> Example:
     rendered = speech.rendered(prompts.get(trace.prompt).render(trace.pair))
     text = trace.text.rstrip()
     if opens_thought(rendered):
-        text = re.sub(r"\A\s*<think>\s?", "", text)
-        if "</think>" not in text:
+        text = without_open_thought(text)
+        if not ends_thought(text):
             raise DataError(
                 f"the trace of pair {trace.pair.id} does not end the thought that the model's chat template opens: "
                 "learn from traces that think, or take another model"
             )
-    verdict = text.rfind("<answer>")
-    if verdict < 0 or not text.endswith("</answer>"):
+    verdict = final_verdict_start(text)
+    if verdict is None:
         raise DataError(f"the trace of pair {trace.pair.id} does not end in its verdict")
     read = speech.tokens(rendered)
     written, ends = _encoded(tokenizer, rendered + text, len(rendered))

@@ -20,7 +20,9 @@ from rmr1_sdk.errors import BackendError, BudgetExceeded
 from rmr1_sdk.files.store import Store
 from rmr1_sdk.hashing import digest
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.parsing import force_prefix, neutralise
+from rmr1_sdk.parsing import neutralise
+from rmr1_sdk.parsing.tags import ends_in_verdict, with_thought, without_thought
+from rmr1_sdk.parsing.verdict import is_closed
 from rmr1_sdk.prompts import Family, Prompt
 from rmr1_sdk.training.data.card import Share, share
 from rmr1_sdk.training.data.held_out import read_labelled
@@ -227,10 +229,9 @@ def verify(text: str, pair: Pair, *, prompt: Prompt, hinted: bool = False) -> Fa
         return Fault(reason="unreadable", detail=verdict.failure.kind if verdict.failure else "")
     if verdict.winner != pair.label:
         return Fault(reason="wrong verdict", detail=f"{verdict.winner}, not {pair.label}")
-    if not text.rstrip().endswith(f"<answer>[[{pair.label}]]</answer>"):
+    if not ends_in_verdict(text, verdict.winner):
         return Fault(reason="loose ending", detail=text.rstrip()[-40:])
-    # with everything closed, what would be closed to force a verdict adds nothing before the answer
-    if not text.startswith(force_prefix(text).removesuffix("<answer>[[").rstrip()):
+    if not is_closed(text):
         return Fault(reason="open section")
     if missing := _missing(verdict, prompt.family):
         return Fault(reason="missing section", detail=missing)
@@ -413,9 +414,4 @@ class _Run:
 def _whole(verdict: Verdict, family: Family) -> str:
     """All that a judge of this family writes: with its thinking where it thinks, and without where it does not."""
     text = verdict.text.strip()
-    before, thought, after = text.rpartition("</think>")
-    if family != "reasoning":
-        return after.strip()
-    if not thought:
-        return f"<think>\n{verdict.thinking}\n</think>\n\n{text}" if verdict.thinking else text
-    return text if before.startswith("<think>") else f"<think>\n{text}"  # its chat template had opened the thought
+    return with_thought(text, verdict.thinking) if family == "reasoning" else without_thought(text)

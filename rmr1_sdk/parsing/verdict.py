@@ -1,0 +1,173 @@
+"""Read a completion: text to Verdict, and the text up to the verdict's place."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from rmr1_sdk.parsing.failures import failure
+from rmr1_sdk.parsing.quotes import find_citations, make_finders, unshown
+from rmr1_sdk.parsing.rubric import parse_rubric
+from rmr1_sdk.parsing.tags import (
+    ANSWER,
+    DRESSING,
+    Tag,
+    close_open_tags,
+    end_of_reasons,
+    find_section,
+    find_tags,
+    last_thought,
+    open_names,
+    section_prose,
+    thinking_before,
+    without_partial_tag,
+)
+from rmr1_sdk.types import FailureKind, Pair, Shown, Side, Task, Verdict
+
+__all__ = ["Mode", "force_prefix", "is_closed", "read", "verdict_prefix"]
+
+Mode = Literal["robust", "rmr1_reward", "rmr1_eval", "rewardbench"]
+REWARD_WINDOW_CHARS = 80
+"""How much of the end RM-R1's training reward looks at (its lm_as_judge.py)."""
+
+
+class _Answer(NamedTuple):
+    """A finished answer: where its content begins, and whom it names, as shown."""
+
+    start: int
+    side: Side | None
+
+
+def read(text: str, *, mode: Mode = "robust", pair: Pair | None = None, shown: Shown = "AB") -> Verdict:
+    """What a completion says, in the caller's sides. Never raises on any text.
+
+    Args:
+        text: the whole completion.
+        mode: which rule finds the verdict. "robust": the last finished answer tag after the last
+            `</think>` and `</eval>`, unless two there differ. The others reproduce published
+            numbers: "rmr1_reward" (RM-R1's training reward: the literal tag in the last 80
+            characters and not the other), "rmr1_eval" (RM-R1's evaluators: `[[X]]` anywhere, both
+            is a failure), "rewardbench" (upstream's: `[[A]]` anywhere wins).
+        pair: where quotes are looked up; without it their `found` is None.
+        shown: the order in which the model saw the pair.
+    """
+    tags = find_tags(text)
+    body, thinks_on = last_thought(tags)
+    named = _BY_MODE[mode](text, tags, thinks_on)
+    inside = [tag for tag in tags if tag.start >= body and tag.name != "think"] if not thinks_on else []
+    winner = named if named in ("A", "B") else None
+    return Verdict(
+        winner=unshown(winner, shown) if winner else None,
+        task=_task(text, inside),
+        rubric=parse_rubric(text, inside),
+        solution=section_prose(text, inside, "solution"),
+        evaluation=section_prose(text, inside, "eval"),
+        citations=tuple(
+            citation.model_copy(update={"side": unshown(citation.side, shown)})
+            for citation in find_citations(text, inside, make_finders(pair, shown))
+        ),
+        thinking=thinking_before(text, tags, body, thinks_on),
+        failure=None if named in ("A", "B") else failure(named),  # type: ignore[arg-type]
+        shown=shown,
+        text=text,
+    )
+
+
+def _answers(text: str, tags: Sequence[Tag]) -> list[_Answer]:
+    """Finished answers after the last `</think>` and `</eval>`."""
+    begin = end_of_reasons(tags)
+    answers = []
+    opened: Tag | None = None
+    for tag in tags:
+        if tag.name != "answer" or tag.start < begin:
+            continue
+        if not tag.closes:
+            opened = tag
+        elif opened:
+            answers.append(_Answer(opened.end, _side(text[opened.end : min(tag.start, opened.end + 64)])))
+            opened = None
+    return answers
+
+
+def _side(content: str) -> Side | None:
+    """Whom "[[A]]", "**A**", "Chatbot A" and the like name."""
+    bare = content.strip(DRESSING).lower().removeprefix("chatbot").strip(DRESSING)
+    return {"a": "A", "b": "B"}.get(bare)  # type: ignore[return-value]
+
+
+def _robust(text: str, tags: Sequence[Tag], thinks_on: bool) -> Side | FailureKind:
+    if not text.strip():
+        return "empty"
+    if thinks_on:
+        return "unclosed_thinking"
+    answers = _answers(text, tags)
+    if not answers:
+        return "no_answer"
+    if {"A", "B"} <= {answer.side for answer in answers}:
+        return "conflicting_answers"
+    return answers[-1].side or "bad_answer"
+
+
+def _either(text: str, a: str, b: str) -> Side | FailureKind:
+    if a in text and b in text:
+        return "conflicting_answers"
+    return "A" if a in text else "B" if b in text else "no_answer"
+
+
+def _rmr1_reward(text: str, tags: Sequence[Tag], thinks_on: bool) -> Side | FailureKind:
+    return _either(text[-REWARD_WINDOW_CHARS:], "<answer>[[A]]</answer>", "<answer>[[B]]</answer>")
+
+
+def _rmr1_eval(text: str, tags: Sequence[Tag], thinks_on: bool) -> Side | FailureKind:
+    return _either(text, "[[A]]", "[[B]]")
+
+
+def _rewardbench(text: str, tags: Sequence[Tag], thinks_on: bool) -> Side | FailureKind:
+    return "A" if "[[A]]" in text else _either(text, "[[A]]", "[[B]]")
+
+
+_BY_MODE: dict[Mode, Callable[[str, Sequence[Tag], bool], Side | FailureKind]] = {
+    "robust": _robust,
+    "rmr1_reward": _rmr1_reward,
+    "rmr1_eval": _rmr1_eval,
+    "rewardbench": _rewardbench,
+}
+
+
+def verdict_prefix(text: str) -> str | None:
+    """The text through the `<answer>[[` of the answer that decides; None where nothing is readable."""
+    tags = find_tags(text)
+    answers = _answers(text, tags)
+    if not answers or not answers[-1].side:
+        return None
+    start = answers[-1].start
+    brackets = re.compile(r"\s{0,8}\[\[").match(text, start)
+    return text[: brackets.end()] if brackets else text[:start] + "[["
+
+
+def force_prefix(text: str, *, thinking: bool = False) -> str:
+    """Close everything that a text left open, and append `<answer>[[`.
+
+    Args:
+        text: a completion that came to no verdict.
+        thinking: whether it begins inside thinking that its prompt had opened.
+    """
+    text = without_partial_tag(text)
+    tags = find_tags(text)
+    begin = end_of_reasons(tags)
+    answer = next((tag for tag in tags if tag.name == "answer" and tag.start >= begin and not tag.closes), None)
+    in_thought = "think" in open_names(text, tags, thinking)  # an answer there is closed off with it
+    if answer and not in_thought:
+        text, tags = text[: answer.start], [tag for tag in tags if tag.start < answer.start]
+    return f"{close_open_tags(text, tags, thinking)}\n\n{ANSWER}[["
+
+
+def is_closed(text: str) -> bool:
+    """True where a text left no tag open before its answer."""
+    return text.startswith(force_prefix(text).removesuffix(f"{ANSWER}[[").rstrip())
+
+
+def _task(text: str, tags: Sequence[Tag]) -> Task | None:
+    span = find_section(tags, "type", len(text))
+    named = span.of(text)[:40].lower() if span else ""
+    reasoning, chat = "reason" in named, "chat" in named
+    return None if reasoning == chat else "reasoning" if reasoning else "chat"
