@@ -14,27 +14,6 @@ from rmr1_sdk.errors import (
     RMR1Error,
     StoreError,
 )
-from rmr1_sdk.types import (
-    Answered,
-    Citation,
-    Comparison,
-    Completion,
-    Criterion,
-    Failure,
-    Grade,
-    Judgment,
-    Mark,
-    Marking,
-    Message,
-    Pair,
-    Ranking,
-    Request,
-    Rubric,
-    Sampling,
-    Section,
-    Usage,
-    Verdict,
-)
 
 if TYPE_CHECKING:
     from rmr1_sdk.backends import Backend, Capabilities, connect
@@ -44,10 +23,31 @@ if TYPE_CHECKING:
     from rmr1_sdk.parsing import read
     from rmr1_sdk.prompts import Prompt
     from rmr1_sdk.statistics.calibration import Calibration
+    from rmr1_sdk.types import (
+        Answered,
+        Citation,
+        Comparison,
+        Completion,
+        Criterion,
+        Failure,
+        Grade,
+        Judgment,
+        Mark,
+        Marking,
+        Message,
+        Pair,
+        Ranking,
+        Request,
+        Rubric,
+        Sampling,
+        Section,
+        Usage,
+        Verdict,
+    )
 
 __version__ = "0.1.0"
 
-# What works rather than is: imported when first asked for, so that `import rmr1_sdk` stays quick.
+# Imported on first use, so that `import rmr1_sdk` and `rmr1 -h` stay quick. The rest of __all__ is in rmr1_sdk.types.
 _LATE = {
     "Backend": "rmr1_sdk.backends",
     "Calibration": "rmr1_sdk.statistics.calibration",
@@ -103,13 +103,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATE:
-        raise AttributeError(f"module 'rmr1_sdk' has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(_LATE[name]), name)
+    if name == "types":  # `rmr1_sdk.types.Pair` needs no import of its own
+        return import_module("rmr1_sdk.types")
+    if name not in __all__:
+        raise AttributeError(f"module 'rmr1_sdk' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATE.get(name, "rmr1_sdk.types")), name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+    return sorted({*globals(), *__all__, "types"})

@@ -25,6 +25,8 @@ def test_import_brings_in_nothing_heavy_and_does_nothing() -> None:
     code = (
         "import json, logging, os, sys, threading; before = dict(os.environ), list(logging.root.handlers)\n"
         "import rmr1_sdk\n"
+        "assert 'pydantic' not in sys.modules\n"
+        "assert rmr1_sdk.types.Pair is rmr1_sdk.Pair  # imported on use\n"
         "assert before == (dict(os.environ), logging.root.handlers) and threading.active_count() == 1\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
