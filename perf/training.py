@@ -25,7 +25,7 @@ from typing import Any
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
 from rmr1_sdk import prompts
-from rmr1_sdk.cli.train import app
+from rmr1_sdk.cli import app
 from rmr1_sdk.training import domain
 from rmr1_sdk.training.stage import Trace
 from rmr1_sdk.training.tiny.model import TinyModel, make
@@ -116,7 +116,7 @@ def same(bare: list[dict[str, float]], ours: list[dict[str, float]]) -> None:
 
 
 def rmr1(*words: object) -> None:
-    app([str(word) for word in words], standalone_mode=False)
+    app(["train", *map(str, words)], standalone_mode=False)
 
 
 def messages(pair: Pair) -> list[dict[str, str]]:

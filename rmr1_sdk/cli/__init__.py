@@ -2,36 +2,124 @@
 
 import sys
 import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
-from rmr1_sdk.cli import audit, bench, judge, machine, prompts, rank, recipes, report, serve, store, train
 from rmr1_sdk.errors import ConfigError, RMR1Error
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "LateCommand", "app", "main"]
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
-app = typer.Typer(
-    name="rmr1",
-    help="Judges that reason: which of two answers is better, and why.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("judge")(judge.judge)
-app.command("rank")(rank.rank)
-app.command("serve")(serve.serve)
-app.command("bench")(bench.bench)
-app.command("report")(report.report)
-app.command("audit")(audit.audit)
-app.command("models")(machine.models)
-app.command("doctor")(machine.doctor)
-app.add_typer(prompts.app, name="prompts")
-app.add_typer(store.app, name="store")
-train.app.command("run")(recipes.run)
-train.app.command("emit")(recipes.emit)
-app.add_typer(train.app, name="train")
+COMMANDS = {
+    "judge": ("judge:judge", "Judge one pair (--question, --a, --b) or a file of pairs."),
+    "rank": ("rank:rank", "Rank one list of answers (--question, --answer, --answer ...) or a file of lists."),
+    "serve": (
+        "serve:serve",
+        "Serve a judge over HTTP: comparisons, rankings, rewards, and its engine to other judges.",
+    ),
+    "bench": ("bench:bench", "Score a judge on a benchmark (--model), or results that are there already (--from)."),
+    "report": ("report:report", "Make a report of one run, or of several over the same pairs side by side."),
+    "audit": (
+        "audit:audit",
+        "Audit a judge: position, length, empty answers, injections, quotes, rubrics, consistency.",
+    ),
+    "models": (
+        "machine:models",
+        "The models known by a short name, with the memory their weights need at each precision.",
+    ),
+    "doctor": (
+        "machine:doctor",
+        "List the backends: installed or not, able to run here or not, and the command that installs each.",
+    ),
+    "prompts ls": ("prompts:list_prompts", "The prompts there are."),
+    "prompts show": ("prompts:show", "Print the messages of a prompt, with the fields it fills."),
+    "prompts import": (
+        "prompts:import_file",
+        "Take the published texts from a file; they are checked against known SHA-256 and cached.",
+    ),
+    "prompts pull": (
+        "prompts:pull",
+        "Take the published texts from the authors' pinned release; checked and cached as by `import`.",
+    ),
+    "store ls": ("store:ls", "List the contents of the store, one line for each backend."),
+    "store prune": ("store:prune", "Delete completions; at least one of the options says which."),
+    "store export": ("store:export", "Every request and completion as JSON lines, oldest first."),
+    "train data": ("train:data", "Mix, clean and split preference data, and describe it in a card."),
+    "train distill": (
+        "train:distill",
+        "Let teachers write the traces that a judge learns from, and keep those without a fault.",
+    ),
+    "train tiny-model": ("train:tiny_model", "Make a model from nothing, small enough to learn to judge on a laptop."),
+    "train sft": (
+        "train:sft",
+        "Let a model learn to write the judgments in traces, and judge held-out pairs while it does.",
+    ),
+    "train grpo": (
+        "train:grpo",
+        "Let a judge try, and learn from whether it was right; stop if it collapses, and keep the best.",
+    ),
+    "train export": (
+        "train:export",
+        "Merge adapters, write GGUF files, and measure whether they judge as the checkpoint does.",
+    ),
+    "train run": (
+        "recipes:run",
+        "Take preference data through all stages of a recipe; what is done is not done again.",
+    ),
+    "train emit": (
+        "recipes:emit",
+        "Write what verl or OpenRLHF needs to train a recipe's GRPO with our reward: the pool, and a script.",
+    ),
+}
+"""The function of each command, imported on use, and its line in the help: the first of the function's docstring."""
+
+_GROUPS = {
+    "prompts": "The prompts, and the texts that published RM-R1 checkpoints expect.",
+    "store": "Look at, prune and export a store of completions.",
+    "train": "From preference data to a judge, in stages.",
+}
+
+
+class LateCommand(TyperCommand):
+    """A command listed without importing its module: its callback imports and returns the function to run."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Import the function, and parse the arguments as the command made of it."""
+        assert self.callback
+        alone = typer.Typer(add_completion=False)
+        alone.command(self.name)(self.callback())
+        return get_command(alone).make_context(*args, **extra)
+
+
+def _importer(place: str) -> Callable[[], Callable[..., None]]:
+    module, function = place.split(":")
+    return lambda: getattr(import_module(f"rmr1_sdk.cli.{module}"), function)
+
+
+def _build() -> typer.Typer:
+    built = typer.Typer(
+        name="rmr1",
+        help="Judges that reason: which of two answers is better, and why.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    groups = {name: typer.Typer(help=line, no_args_is_help=True) for name, line in _GROUPS.items()}
+    for name, group in groups.items():
+        built.add_typer(group, name=name)
+    for path, (place, line) in COMMANDS.items():
+        of, _, name = path.rpartition(" ")
+        groups.get(of, built).command(name, cls=LateCommand, help=line)(_importer(place))
+    return built
+
+
+app = _build()
 
 
 def main() -> None:

@@ -10,19 +10,15 @@ from rmr1_sdk.files.cache import cache_folder
 from rmr1_sdk.prompts import published
 from rmr1_sdk.types import Pair
 
-__all__ = ["app"]
-
-app = typer.Typer(help="The prompts, and the texts that published RM-R1 checkpoints expect.", no_args_is_help=True)
+__all__ = ["import_file", "list_prompts", "pull", "show"]
 
 
-@app.command("ls")
 def list_prompts() -> None:
     """The prompts there are."""
     for name in prompts.PROMPTS:
         print(name)
 
 
-@app.command()
 def show(name: Annotated[str, typer.Argument(help="A prompt's name.")]) -> None:
     """Print the messages of a prompt, with the fields it fills."""
     prompt = prompts.get(name)
@@ -32,13 +28,11 @@ def show(name: Annotated[str, typer.Argument(help="A prompt's name.")]) -> None:
         print(f"\n--- {message.role} ---\n{message.content}")
 
 
-@app.command("import")
 def import_file(file: Annotated[Path, typer.Argument(help="The authors' demo.ipynb.")]) -> None:
     """Take the published texts from a file; they are checked against known SHA-256 and cached."""
     _report(published.import_notebook(file))
 
 
-@app.command()
 def pull(url: Annotated[str, typer.Option(help="Where the authors' notebook is.")] = published.DEFAULT_URL) -> None:
     """Take the published texts from the authors' pinned release; checked and cached as by `import`."""
     _report(published.pull(url))

@@ -12,13 +12,11 @@ import typer
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.files.store import Store
 
-__all__ = ["app"]
+__all__ = ["export", "ls", "prune"]
 
-app = typer.Typer(help="Look at, prune and export a store of completions.", no_args_is_help=True)
 StorePath = Annotated[Path, typer.Argument(help="The store's file.")]
 
 
-@app.command()
 def ls(path: StorePath) -> None:
     """List the contents of the store, one line for each backend."""
     for held in Store(path).ls():
@@ -29,7 +27,6 @@ def ls(path: StorePath) -> None:
             print(json.dumps(held._asdict()))
 
 
-@app.command()
 def prune(
     path: StorePath,
     identity: Annotated[
@@ -46,7 +43,6 @@ def prune(
     print(f"{Store(path).prune(identity=identity, before=before)} completions deleted")
 
 
-@app.command()
 def export(path: StorePath) -> None:
     """Every request and completion as JSON lines, oldest first."""
     for row in Store(path).export():

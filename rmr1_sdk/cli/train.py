@@ -29,15 +29,12 @@ from rmr1_sdk.training.tiny.lessons import Lessons
 from rmr1_sdk.training.traces import distill as stage
 from rmr1_sdk.training.traces import teachers
 
-__all__ = ["app", "silence_progress_bars"]
-
-app = typer.Typer(help="From preference data to a judge, in stages.", no_args_is_help=True)
+__all__ = ["data", "distill", "export", "grpo", "sft", "silence_progress_bars", "tiny_model"]
 
 Out = Annotated[Path, typer.Option(help="The stage's folder.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
-@app.command()
 @takes(given=OptionGroup(options_of(DataPlan, leave_out=("sources", "parts"))))
 def data(
     sources: Annotated[
@@ -69,7 +66,6 @@ def data(
     print(card.as_markdown() if sys.stdout.isatty() else card.model_dump_json())
 
 
-@app.command()
 @takes(
     given=OptionGroup(options_of(teachers.DistillPlan, leave_out=("pairs", "sampling"))),
     sampling=OptionGroup(sampling_options("the prompt's")),
@@ -94,7 +90,6 @@ def distill(
     print(_as_lines(report) if sys.stdout.isatty() else report.model_dump_json())
 
 
-@app.command("tiny-model")
 @takes(given=OptionGroup(options_of(tiny.TinyModel, only=("seed",))))
 def tiny_model(
     traces: Annotated[Path, typer.Argument(help="A JSONL file of traces; its tokenizer is made of their texts.")],
@@ -111,7 +106,6 @@ def tiny_model(
     tiny.make_from(traces, out, tiny.TinyModel(lessons=read, **given))
 
 
-@app.command()
 @takes(given=OptionGroup(options_of(SftPlan, leave_out=("traces",))))
 def sft(
     traces: Annotated[Path, typer.Argument(help="A JSONL file of traces, as distill leaves it.")],
@@ -131,7 +125,6 @@ def sft(
     print(common.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
 
 
-@app.command()
 @takes(given=OptionGroup(options_of(GrpoPlan, leave_out=("pool", "reward", "trl"))))
 def grpo(
     pool: Annotated[Path, typer.Argument(help="A JSONL file of labelled pairs, as data leaves it.")],
@@ -180,7 +173,6 @@ def _named(flag: str, given: Sequence[str]) -> dict[str, object]:
     return named
 
 
-@app.command()
 @takes(given=OptionGroup(options_of(ExportPlan, leave_out=("checkpoint",))))
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="What training left, as in sft/checkpoint.")],

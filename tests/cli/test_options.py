@@ -24,7 +24,8 @@ SET_BY_COMMAND: dict[str, tuple[str, ...]] = {"audit": SET_BY_AUDIT}
 def commands(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
     command = command or get_command(app)
     for part in command.list_commands(None) if hasattr(command, "list_commands") else ():
-        yield from commands(command.get_command(None, part), f"{name} {part}".strip())
+        used = command.get_command(None, part).make_context(part, [], resilient_parsing=True)
+        yield from commands(used.command, f"{name} {part}".strip())
     if not hasattr(command, "list_commands"):
         yield name, command
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rmr1_sdk.cli import train
+from rmr1_sdk.cli import app, train
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.training.domain import generate
 
@@ -90,7 +90,7 @@ def test_nobody_draws_bars_where_nobody_watches(
 
     monkeypatch.setattr(train, f"{name}_stage", begun)
     with pytest.raises(ConfigError, match="1 1"):
-        CliRunner().invoke(train.app, [name, *given, "--out", str(tmp_path)], catch_exceptions=False)
+        CliRunner().invoke(app, ["train", name, *given, "--out", str(tmp_path)], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(
