@@ -21,68 +21,68 @@ COMMANDS = {
     "rank": ("rank:rank", "Rank one list of answers (--question, --answer, --answer ...) or a file of lists."),
     "serve": (
         "serve:serve",
-        "Serve a judge over HTTP: comparisons, rankings, rewards, and its engine to other judges.",
+        "Serve a judge over HTTP: comparisons, rankings, grades, rewards, and its backend for other judges.",
     ),
-    "bench": ("bench:bench", "Score a judge on a benchmark (--model), or results that are there already (--from)."),
-    "report": ("report:report", "Make a report of one run, or of several over the same pairs side by side."),
+    "bench": ("bench:bench", "Score a judge (--model) or existing results (--from) on a benchmark."),
+    "report": ("report:report", "Write a report of one run, or of several runs over the same pairs."),
     "audit": (
         "audit:audit",
         "Audit a judge: position, length, empty answers, injections, quotes, rubrics, consistency.",
     ),
     "models": (
         "machine:models",
-        "The models known by a short name, with the memory their weights need at each precision.",
+        "List the models with a short name, and the memory of their weights at each precision.",
     ),
     "doctor": (
         "machine:doctor",
         "List the backends: installed or not, able to run here or not, and the command that installs each.",
     ),
-    "prompts ls": ("prompts:list_prompts", "The prompts there are."),
+    "prompts ls": ("prompts:list_prompts", "List the prompts."),
     "prompts show": ("prompts:show", "Print the messages of a prompt, with the fields it fills."),
     "prompts import": (
         "prompts:import_file",
-        "Take the published texts from a file; they are checked against known SHA-256 and cached.",
+        "Import the published texts from a file, check their SHA-256, and cache them.",
     ),
     "prompts pull": (
         "prompts:pull",
-        "Take the published texts from the authors' pinned release; checked and cached as by `import`.",
+        "Download the published texts from the authors' pinned release, check and cache them.",
     ),
     "store ls": ("store:ls", "List the contents of the store, one line for each backend."),
-    "store prune": ("store:prune", "Delete completions; at least one of the options says which."),
-    "store export": ("store:export", "Every request and completion as JSON lines, oldest first."),
-    "train data": ("train:data", "Mix, clean and split preference data, and describe it in a card."),
+    "store prune": ("store:prune", "Delete completions by backend, by age, or both."),
+    "store export": ("store:export", "Print every request and completion as JSON lines, oldest first."),
+    "train data": ("train:data", "Mix, clean and split preference data, and write a data card."),
     "train distill": (
         "train:distill",
-        "Let teachers write the traces that a judge learns from, and keep those without a fault.",
+        "Distil reasoning traces from teacher models, and keep those that pass every check.",
     ),
-    "train tiny-model": ("train:tiny_model", "Make a model from nothing, small enough to learn to judge on a laptop."),
+    "train tiny-model": ("train:tiny_model", "Make a tiny model from nothing, small enough to train on a laptop."),
     "train sft": (
         "train:sft",
-        "Let a model learn to write the judgments in traces, and judge held-out pairs while it does.",
+        "Fine-tune a model on traces, and evaluate it on held-out pairs during training.",
     ),
     "train grpo": (
         "train:grpo",
-        "Let a judge try, and learn from whether it was right; stop if it collapses, and keep the best.",
+        "Train a judge from labels alone (GRPO); stop a run that collapses, and keep the best checkpoint.",
     ),
     "train export": (
         "train:export",
-        "Merge adapters, write GGUF files, and measure whether they judge as the checkpoint does.",
+        "Merge adapters, write GGUF files, and measure their agreement with the checkpoint.",
     ),
     "train run": (
         "recipes:run",
-        "Take preference data through all stages of a recipe; what is done is not done again.",
+        "Run all stages of a recipe; finished stages are skipped.",
     ),
     "train emit": (
         "recipes:emit",
-        "Write what verl or OpenRLHF needs to train a recipe's GRPO with our reward: the pool, and a script.",
+        "Write a recipe's GRPO for verl or OpenRLHF: the pool of pairs, and a script.",
     ),
 }
 """The function of each command, imported on use, and its line in the help: the first of the function's docstring."""
 
 _GROUPS = {
-    "prompts": "The prompts, and the texts that published RM-R1 checkpoints expect.",
+    "prompts": "Prompts, and the texts that published RM-R1 checkpoints expect.",
     "store": "Look at, prune and export a store of completions.",
-    "train": "From preference data to a judge, in stages.",
+    "train": "Train a judge, from preference data to GGUF files, in stages.",
 }
 
 

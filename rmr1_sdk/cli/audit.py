@@ -29,9 +29,9 @@ def audit(
     ] = None,
     field: common.Field = [],  # noqa: B006  # typer copies it
     only: Annotated[str, typer.Option(help=f"Some of {','.join(SECTIONS)}.", show_default="all")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Draw so many of the pairs.", show_default="all")] = None,
-    tries: Annotated[int, typer.Option(help="Orders of pairs that each attack is tried on.")] = 8,
-    seeds: Annotated[int, typer.Option(help="Readings an order for self-consistency.")] = 4,
+    limit: Annotated[int | None, typer.Option(min=1, help="Judge N randomly drawn pairs.", show_default="all")] = None,
+    tries: Annotated[int, typer.Option(help="Attempts per attack.")] = 8,
+    seeds: Annotated[int, typer.Option(help="Repeated samples per order, to measure self-consistency.")] = 4,
     out: Annotated[
         Path | None, typer.Option(help="A folder for audit.json, audit.md and card.md.", show_default="none")
     ] = None,

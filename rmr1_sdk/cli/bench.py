@@ -39,9 +39,11 @@ def bench(
     ] = None,
     profile: Annotated[str | None, typer.Option(help="official or rmr1_compat.", show_default="official")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Draw so many pairs, of each subset its share.", show_default="all")
+        int | None, typer.Option(min=1, help="Judge N randomly drawn pairs, stratified by subset.", show_default="all")
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="The data is a part of the benchmark.")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Accept data that is only a part of the benchmark.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="A folder for judgments, scores and run.json.", show_default="none")
     ] = None,
@@ -53,7 +55,7 @@ def bench(
     flags: JudgeFlags,
     cluster: Cluster | None,
 ) -> None:
-    """Score a judge on a benchmark (--model), or results that are there already (--from)."""
+    """Score a judge (--model) or existing results (--from) on a benchmark."""
     model = flags.model
     if model or not results:
         flags.check_model()

@@ -28,7 +28,7 @@ __all__ = ["doctor", "models"]
 
 
 def models() -> None:
-    """The models known by a short name, with the memory their weights need at each precision."""
+    """List the models with a short name, and the memory of their weights at each precision."""
     rows = [
         {
             "name": name,

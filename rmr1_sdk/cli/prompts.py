@@ -14,7 +14,7 @@ __all__ = ["import_file", "list_prompts", "pull", "show"]
 
 
 def list_prompts() -> None:
-    """The prompts there are."""
+    """List the prompts."""
     for name in prompts.PROMPTS:
         print(name)
 
@@ -29,12 +29,12 @@ def show(name: Annotated[str, typer.Argument(help="A prompt's name.")]) -> None:
 
 
 def import_file(file: Annotated[Path, typer.Argument(help="The authors' demo.ipynb.")]) -> None:
-    """Take the published texts from a file; they are checked against known SHA-256 and cached."""
+    """Import the published texts from a file, check their SHA-256, and cache them."""
     _report(published.import_notebook(file))
 
 
 def pull(url: Annotated[str, typer.Option(help="Where the authors' notebook is.")] = published.DEFAULT_URL) -> None:
-    """Take the published texts from the authors' pinned release; checked and cached as by `import`."""
+    """Download the published texts from the authors' pinned release, check and cache them."""
     _report(published.pull(url))
 
 

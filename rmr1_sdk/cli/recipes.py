@@ -44,10 +44,10 @@ def run(
     ] = [],  # noqa: B006  # typer copies it
     seed: Seed = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, its steps and memory, and do nothing.")
+        bool, typer.Option("--dry-run", help="Print the stages, their steps and memory, and do nothing.")
     ] = False,
 ) -> None:
-    """Take preference data through all stages of a recipe; what is done is not done again."""
+    """Run all stages of a recipe; finished stages are skipped."""
     read = read_recipe(recipe, out, seed=seed)
     if dry_run:
         foreseen = forecast(read)
@@ -71,7 +71,7 @@ def emit(
     to: Annotated[str, typer.Option(help="verl or openrlhf.")],
     seed: Seed = None,
 ) -> None:
-    """Write what verl or OpenRLHF needs to train a recipe's GRPO with our reward: the pool, and a script."""
+    """Write a recipe's GRPO for verl or OpenRLHF: the pool of pairs, and a script."""
     if to not in get_args(Trainer):
         raise ConfigError(f"--to is verl or openrlhf, not {to!r}")
     print(elsewhere.emit(read_recipe(recipe, out, seed=seed), cast(Trainer, to)))

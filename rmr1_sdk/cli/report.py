@@ -31,7 +31,7 @@ def report(
         Path | None, typer.Option(help="The pairs that were judged.", show_default="where they were then")
     ] = None,
 ) -> None:
-    """Make a report of one run, or of several over the same pairs side by side."""
+    """Write a report of one run, or of several runs over the same pairs."""
     check_form("-o", out)
     write_report(runs, out, data)
 

@@ -22,19 +22,19 @@ _KEYS = "RMR1_SERVER_KEYS"
     limits=OptionGroup(options_of(server.Limits, panel="Limits"), lambda given: server.Limits(**given)),
 )
 def serve(
-    host: Annotated[str, typer.Option(help="Where to listen; without a key only on this machine.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is one that is free.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on; without keys only this machine.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8000,
     key_file: Annotated[
-        Path | None, typer.Option(help="Bearer keys, one a line.", show_default=f"the ones in ${_KEYS}")
+        Path | None, typer.Option(help="File of bearer keys, one per line.", show_default=f"the ones in ${_KEYS}")
     ] = None,
     drain: Annotated[
-        float, typer.Option(min=0, help="Seconds that accepted requests have to end after SIGTERM.")
+        float, typer.Option(min=0, help="Seconds that accepted requests have to finish after SIGTERM.")
     ] = 30.0,
     *,
     flags: JudgeFlags,
     limits: server.Limits,
 ) -> None:
-    """Serve a judge over HTTP: comparisons, rankings, rewards, and its engine to other judges."""
+    """Serve a judge over HTTP: comparisons, rankings, grades, rewards, and its backend for other judges."""
     flags.check_model()
     keys = _keys(key_file)
     judge = flags.judge(None)

@@ -33,10 +33,10 @@ def prune(
         str | None, typer.Option(help="Only completions of this backend, as `ls` names it.", show_default="all")
     ] = None,
     older_than_days: Annotated[
-        float | None, typer.Option(help="Only completions older than this.", show_default="all")
+        float | None, typer.Option(help="Only completions older than this number of days.", show_default="all")
     ] = None,
 ) -> None:
-    """Delete completions; at least one of the options says which."""
+    """Delete completions by backend, by age, or both."""
     if identity is None and older_than_days is None:
         raise ConfigError("say what to prune: --identity, --older-than-days, or both")
     before = None if older_than_days is None else time.time() - older_than_days * 86_400
@@ -44,6 +44,6 @@ def prune(
 
 
 def export(path: StorePath) -> None:
-    """Every request and completion as JSON lines, oldest first."""
+    """Print every request and completion as JSON lines, oldest first."""
     for row in Store(path).export():
         print(json.dumps(row, ensure_ascii=False))

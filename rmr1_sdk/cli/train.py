@@ -31,8 +31,8 @@ from rmr1_sdk.training.traces import teachers
 
 __all__ = ["data", "distill", "export", "grpo", "sft", "silence_progress_bars", "tiny_model"]
 
-Out = Annotated[Path, typer.Option(help="The stage's folder.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Out = Annotated[Path, typer.Option(help="Folder of the stage.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 
 
 @takes(given=OptionGroup(options_of(DataPlan, leave_out=("sources", "parts"))))
@@ -55,7 +55,7 @@ def data(
     *,
     given: Mapping[str, object],
 ) -> None:
-    """Mix, clean and split preference data, and describe it in a card."""
+    """Mix, clean and split preference data, and write a data card."""
     parts = {"parts": parse_parts(part)} if part else {}
     plan = build(DataPlan, {"sources": tuple(map(Source.parse, sources)), **parts, **given})
     if dry_run:
@@ -78,7 +78,7 @@ def distill(
     given: Mapping[str, object],
     sampling: Mapping[str, object],
 ) -> None:
-    """Let teachers write the traces that a judge learns from, and keep those without a fault."""
+    """Distil reasoning traces from teacher models, and keep those that pass every check."""
     plan = build(teachers.DistillPlan, {"pairs": pairs, "sampling": sampling, **given})
     needed = stage.estimate(pairs, prompt=plan.prompt, sampling=plan.sampling)
     if dry_run:
@@ -92,28 +92,29 @@ def distill(
 
 @takes(given=OptionGroup(options_of(tiny.TinyModel, only=("seed",))))
 def tiny_model(
-    traces: Annotated[Path, typer.Argument(help="A JSONL file of traces; its tokenizer is made of their texts.")],
+    traces: Annotated[Path, typer.Argument(help="A JSONL file of traces; the tokenizer is trained on their texts.")],
     out: Annotated[Path, typer.Option(help="The checkpoint's folder.")],
-    lessons: Annotated[int, typer.Option(min=0, help="Batches of worked problems that it reads first.")] = 0,
+    lessons: Annotated[int, typer.Option(min=0, help="Batches of worked problems to train on first.")] = 0,
     leave_out: Annotated[
-        list[Path], typer.Option(help="Pairs whose problems are not among these; repeat it.", show_default="none")
+        list[Path],
+        typer.Option(help="A file of pairs whose problems are left out of them; repeat it.", show_default="none"),
     ] = [],  # noqa: B006
     *,
     given: Mapping[str, Any],
 ) -> None:
-    """Make a model from nothing, small enough to learn to judge on a laptop."""
+    """Make a tiny model from nothing, small enough to train on a laptop."""
     read = Lessons(steps=lessons, leave_out=tuple(leave_out)) if lessons else None
     tiny.make_from(traces, out, tiny.TinyModel(lessons=read, **given))
 
 
 @takes(given=OptionGroup(options_of(SftPlan, leave_out=("traces",))))
 def sft(
-    traces: Annotated[Path, typer.Argument(help="A JSONL file of traces, as distill leaves it.")],
+    traces: Annotated[Path, typer.Argument(help="A JSONL file of traces, as `distill` writes it.")],
     out: Out,
     *,
     given: Mapping[str, object],
 ) -> None:
-    """Let a model learn to write the judgments in traces, and judge held-out pairs while it does."""
+    """Fine-tune a model on traces, and evaluate it on held-out pairs during training."""
     silence_progress_bars()
     result = sft_stage(build(SftPlan, {**given, "traces": traces}), out)
     rows = [
@@ -127,12 +128,12 @@ def sft(
 
 @takes(given=OptionGroup(options_of(GrpoPlan, leave_out=("pool", "reward", "trl"))))
 def grpo(
-    pool: Annotated[Path, typer.Argument(help="A JSONL file of labelled pairs, as data leaves it.")],
+    pool: Annotated[Path, typer.Argument(help="A JSONL file of labelled pairs, as `data` writes it.")],
     out: Out,
     reward: Annotated[
         list[str],
         typer.Option(
-            help="A part of the trace and its weight: quotes=0.2; cited, rubric, solution.",
+            help="Reward for a part of the trace, with its weight: quotes=0.2; also cited, rubric, solution.",
             show_default="verdict alone",
         ),
     ] = [],  # noqa: B006
@@ -143,7 +144,7 @@ def grpo(
     *,
     given: Mapping[str, object],
 ) -> None:
-    """Let a judge try, and learn from whether it was right; stop if it collapses, and keep the best."""
+    """Train a judge from labels alone (GRPO); stop a run that collapses, and keep the best checkpoint."""
     named = {"pool": pool, "reward": _named("--reward", reward), "trl": _named("--trl", trl)}
     silence_progress_bars()
     result = grpo_stage(build(GrpoPlan, {**given, **named}), out)
@@ -175,12 +176,12 @@ def _named(flag: str, given: Sequence[str]) -> dict[str, object]:
 
 @takes(given=OptionGroup(options_of(ExportPlan, leave_out=("checkpoint",))))
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="What training left, as in sft/checkpoint.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint's folder, such as sft/checkpoint.")],
     out: Out,
     *,
     given: Mapping[str, object],
 ) -> None:
-    """Merge adapters, write GGUF files, and measure whether they judge as the checkpoint does."""
+    """Merge adapters, write GGUF files, and measure their agreement with the checkpoint."""
     silence_progress_bars()
     result = export_stage(build(ExportPlan, {"checkpoint": checkpoint, **given}), out)
     rows = [("checkpoint", str(result.checkpoint or ""))]

@@ -18,7 +18,7 @@ class Limits(Value):
     body_bytes: Annotated[int, AsOption("--max-body")] = Field(default=1_000_000, gt=0)
     """Bytes that the body of a request may have."""
     requests: Annotated[int, AsOption("--max-requests")] = Field(default=1_000, gt=0)
-    """POST requests that are accepted and not answered yet, at work or waiting for the engine."""
+    """POST requests in flight, at work or waiting for the backend; more get status 429."""
     answers: Annotated[int, AsOption("--max-answers")] = Field(default=32, gt=0)
     """Answers that a ranking may have."""
     samples: Annotated[int, AsOption("--max-samples")] = Field(default=256, gt=0)

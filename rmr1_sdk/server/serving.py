@@ -19,7 +19,7 @@ _LAST_WORDS_S = 2.0  # for telling those who wait that time is over
 
 
 def listen(host: str, port: int, *, keyed: bool) -> socket.socket:
-    """A socket to serve on. Port 0 is one that is free.
+    """A socket to serve on. Port Port; 0 picks a free one.
 
     Raises ConfigError where it cannot be had, and for an address that others can reach where no key is needed.
     """

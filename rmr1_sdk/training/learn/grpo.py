@@ -65,7 +65,7 @@ class GrpoPlan(Value):
     clip: float = Field(default=0.2, gt=0)
     """Clipping range of the probability ratio (epsilon)."""
     rollout_size: int = Field(default=1024, ge=1)
-    """Prompts whose completions are generated with the same weights."""
+    """Prompts per rollout: their completions are generated with the same weights."""
     batch_size: int = Field(default=128, ge=1)
     """Prompts in a step; a rollout makes `rollout_size / batch_size` steps."""
     micro_batch_size: int = Field(default=1, ge=1)

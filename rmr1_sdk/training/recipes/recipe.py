@@ -104,7 +104,7 @@ class Recipe(Value):
         return tuple(name for name in STAGES if has[name])
 
     def folder(self, stage: StageName) -> Path:
-        """The stage's folder."""
+        """Folder of the stage."""
         return self.out / {"distill": "traces", "merge": "merged"}.get(stage, stage)
 
 
