@@ -19,7 +19,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple, Protocol, Self
 
-from rmr1_sdk.errors import BackendError, ConfigError, DataError, MissingExtraError, RMR1Error
+from rmr1_sdk.errors import BackendError, ConfigError, DataError, MissingExtraError, RMR1Error, file_errors
 from rmr1_sdk.files.judgments import SHARDS_RECORD, open_judgments, read_judgments, shard_name
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.types import Judgment, Pair
@@ -99,14 +99,12 @@ class Shards:
         """Write the judgments of a block."""
         path = self._path(block.number)
         part = path.with_name(f"{path.name}.part")
-        try:
+        with file_errors(part, RMR1Error, then="; the same command resumes"):
             writer = open_judgments(part, self._suffix)
             for judgment in judgments:
                 writer.write(judgment)
             writer.close()
             os.replace(part, path)
-        except OSError as error:
-            raise RMR1Error(f"{part}: {error.strerror or error}; the same command goes on from here") from error
 
     def judged(self, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, Judgment]]:
         """All pairs with their judgments. Raises DataError where a file holds those of other pairs."""

@@ -1,22 +1,24 @@
-"""Everything this package raises on purpose.
+"""Errors: all that this package raises on purpose.
 
 RMR1Error
-├── ConfigError            an argument that cannot be right; raised before any work
+├── ConfigError            a wrong argument; raised before any work
 │   └── MissingExtraError  an optional dependency is not installed
-├── DataError              a file's content is not what it should be
+├── DataError              wrong content of a file: names file, line and fault
 ├── StoreError             the store could not be read or written
-├── BackendError           the engine failed; not the fault of one request
-├── BudgetExceeded         max_tokens_total is spent; what was done is in the store
+├── BackendError           the backend failed; not the fault of one request
+├── BudgetExceeded         max_tokens_total is spent; completions are in the store
 ├── JudgmentFailed         nothing was readable, and on_failure="raise"
 ├── GradingFailed          no rubric could be read; or no grade, and on_failure="raise"
-└── JudgeUnavailable       so many judgments of a training step failed that its rewards mean nothing
+└── JudgeUnavailable       too many judgments of a training step failed
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from rmr1_sdk.types import Grade, Judgment
@@ -27,7 +29,7 @@ class RMR1Error(Exception):
 
 
 class ConfigError(RMR1Error, ValueError):
-    """An argument that cannot be right; raised before any work."""
+    """A wrong argument; raised before any work."""
 
 
 class MissingExtraError(ConfigError):
@@ -57,11 +59,11 @@ class StoreError(RMR1Error):
 
 
 class BackendError(RMR1Error):
-    """The engine failed; not the fault of one request."""
+    """The backend failed; not the fault of one request."""
 
 
 class BudgetExceeded(RMR1Error):
-    """max_tokens_total is spent. With a store, the same call with a larger budget goes on."""
+    """max_tokens_total is spent. With a store, the same call with a larger budget resumes."""
 
 
 class JudgmentFailed(RMR1Error):
@@ -89,4 +91,23 @@ class GradingFailed(RMR1Error):
 
 
 class JudgeUnavailable(RMR1Error):
-    """So many judgments of a training step failed that its rewards mean nothing; says how many, and why."""
+    """Too many judgments of a training step failed for its rewards to be used; says how many, and why."""
+
+
+@contextmanager
+def file_errors(place: object, kind: type[RMR1Error] = ConfigError, *, then: str = "") -> Iterator[None]:
+    """Raise an OSError, or text that is not UTF-8, as an error of ours that names the file or option."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise kind(f"{place}: {getattr(error, 'strerror', None) or error}{then}") from error
+
+
+def unknown(kind: str, value: object, known: Iterable[str], *, place: str = "") -> ConfigError:
+    """Build the error for a name that is not known: it suggests the nearest one, and lists all."""
+    from difflib import get_close_matches  # late: most runs need no suggestion
+
+    names = list(known)
+    near = get_close_matches(str(value), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    return ConfigError(f"{place}unknown {kind} {value!r}{hint} expected one of {', '.join(names)}")

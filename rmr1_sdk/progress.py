@@ -3,55 +3,49 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, cast
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn, Task, TaskID
 
-__all__ = ["Fleet", "bar", "fleet"]
+__all__ = ["Fleet", "bar", "bar_if", "fleet"]
 
 _EVERY_S = 30.0
 
 
-class _Rate(ProgressColumn):
-    """Pairs, or whatever is counted, a second."""
+def _columns(doing: str, unit: str) -> "tuple[ProgressColumn, ...]":
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
+    class Rate(ProgressColumn):
+        """Units per second."""
 
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{'-' if speed is None else f'{speed:.3g}'} {self._unit}/s")
+        def render(self, task: "Task") -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{'-' if speed is None else f'{speed:.3g}'} {unit}/s")
 
-
-def _columns(doing: str, unit: str) -> tuple[ProgressColumn, ...]:
     return (
-        TextColumn(doing),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(unit),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
+        TextColumn(doing), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn()
+    )  # fmt: skip
 
 
 @contextmanager
 def bar(total: int | None, unit: str = "pairs", doing: str = "judging") -> Iterator[Callable[[], None]]:
-    """Draws until the block ends; call what it gives once a `unit`. `total` is None where it is not known."""
+    """Draw a bar until the block ends; call the given function once per `unit`. `total` None means unknown."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     with Progress(*_columns(doing, unit), console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
+
+
+def bar_if(
+    wanted: bool, total: int | None, unit: str = "pairs", doing: str = "judging"
+) -> AbstractContextManager[Callable[[], None]]:
+    """Draw a bar where it is wanted; else give a function that does nothing."""
+    return bar(total, unit, doing) if wanted else nullcontext(lambda: None)
 
 
 class Fleet:
@@ -61,12 +55,12 @@ class Fleet:
     """
 
     def __init__(
-        self, total: int, wanted: int, drawn: Progress | None = None, clock: Callable[[], float] = time.monotonic
+        self, total: int, wanted: int, drawn: "Progress | None" = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._total = total
         self._wanted = wanted
         self._drawn = drawn
-        self._task = drawn.add_task(self._replicas(0), total=total) if drawn else TaskID(0)
+        self._task = drawn.add_task(self._replicas(0), total=total) if drawn else cast("TaskID", 0)
         self._clock = clock
         self._ready = 0
         self._done = 0
@@ -111,5 +105,8 @@ def fleet(total: int, wanted: int) -> Iterator[Fleet]:
     if not sys.stderr.isatty():
         yield Fleet(total, wanted)
         return
+    from rich.console import Console
+    from rich.progress import Progress
+
     with Progress(*_columns("{task.description}", "pairs"), console=Console(stderr=True)) as drawn:
         yield Fleet(total, wanted, drawn)

@@ -1,14 +1,13 @@
 """An audit of a judge: where it can be fooled, and how far it agrees with itself."""
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from importlib.resources import files
 
 from rmr1_sdk.audit.attacks import ATTACKS, FAMILIES, KEYS, Attack
 from rmr1_sdk.audit.context import AuditContext
 from rmr1_sdk.audit.sections import SECTIONS
 from rmr1_sdk.audit.values import Audit, AuditSection, Finding
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import ConfigError, unknown
 from rmr1_sdk.hashing import digest
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.types import Pair
@@ -107,9 +106,7 @@ def audit(
 def _check(only: Sequence[str], *, limit: int | None, tries: int, seeds: int) -> None:
     for name in only:
         if name not in SECTIONS:
-            near = get_close_matches(name, SECTIONS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(SECTIONS)}"
-            raise ConfigError(f"an audit has no section {name!r}{hint}")
+            raise unknown("section", name, SECTIONS)
     for what, value, least in (("limit", limit, 1), ("tries", tries, 1), ("seeds", seeds, 2)):
         if value is not None and value < least:
             raise ConfigError(f"{what} is {least} at least, not {value}")

@@ -1,7 +1,6 @@
 """Audit context: the judge, its pairs, and the judgments made so far."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -12,6 +11,7 @@ from rmr1_sdk.benchmarks.figures import Estimator, cluster, rate
 from rmr1_sdk.hashing import digest
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.judging import voting
+from rmr1_sdk.progress import bar_if
 from rmr1_sdk.statistics.intervals import Interval, wilson
 from rmr1_sdk.types import OTHER, Judgment, Outcome, Pair, Shown, Side, Verdict
 
@@ -78,7 +78,7 @@ class AuditContext:
     def ask(self, judge: Judge, pairs: Sequence[Pair], what: str) -> list[Judgment]:
         """The judgments of these pairs, with a bar that counts `what`."""
         judgments = []
-        with _bar(self.progress, len(pairs), what) as advance:
+        with bar_if(self.progress and bool(len(pairs)), len(pairs), doing=what) as advance:
             for judgment in judge.compare_many(pairs):
                 judgments.append(judgment)
                 self.readings += len(judgment.verdicts)
@@ -193,12 +193,3 @@ def worse(pair: Pair, seed: int) -> Side:
 
 def _outcome(judgment: Judgment, shown: Shown) -> Outcome | None:
     return voting.majority([verdict for verdict in judgment.verdicts if verdict.shown == shown])
-
-
-def _bar(wanted: bool, total: int, what: str) -> AbstractContextManager[Callable[[], None]]:
-    """A progress bar, or nothing."""
-    if not wanted or not total:
-        return nullcontext(lambda: None)
-    from rmr1_sdk.progress import bar  # late: it brings in rich
-
-    return bar(total, doing=what)

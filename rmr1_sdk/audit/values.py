@@ -33,10 +33,7 @@ class Finding(Value):
     def __str__(self) -> str:
         if self.value is None or self.low is None or self.high is None:
             return "-"
-        if self.unit == "share":
-            return str(Interval(self.value, self.low, self.high))
-        value, low, high = (round(bound, 2) + 0 for bound in (self.value, self.low, self.high))  # + 0: no minus zero
-        return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+        return Interval(self.value, self.low, self.high).text(self.unit)
 
 
 class AuditSection(Value):

@@ -36,7 +36,7 @@ from rmr1_sdk.backends.base import (
 )
 from rmr1_sdk.backends.chat import render_chat
 from rmr1_sdk.backends.llama_context import CHUNK, Context, Options, Sampler
-from rmr1_sdk.errors import BackendError, ConfigError, RMR1Error
+from rmr1_sdk.errors import BackendError, ConfigError, RMR1Error, file_errors
 from rmr1_sdk.files.models import find_gguf
 from rmr1_sdk.parsing.tags import opens_thought
 from rmr1_sdk.types import Completion, Request, Usage
@@ -158,11 +158,8 @@ def _adapter(adapter: Adapter) -> tuple[Path, float]:
 
 
 def _check_magic(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    with file_errors(path), path.open("rb") as file:
+        magic = file.read(4)
     if magic != b"GGUF":
         raise ConfigError(f"{path} is not a GGUF file (it begins with {magic!r})")
 

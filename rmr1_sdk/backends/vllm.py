@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import fields
-from difflib import get_close_matches
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +23,7 @@ from rmr1_sdk.backends.base import Capabilities, PerProcess
 from rmr1_sdk.backends.checkpoint import Checkpoint
 from rmr1_sdk.backends.vllm_engine import Running, Tell, library
 from rmr1_sdk.concurrency import await_, submit
-from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
+from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError, unknown
 from rmr1_sdk.types import Completion, Request
 
 __all__ = ["VLLM"]
@@ -125,9 +124,7 @@ def _check_names(engine_args: Iterable[str]) -> None:
 
         known = [field.name for field in fields(AsyncEngineArgs)]
         if name not in known:
-            near = get_close_matches(name, known, n=2)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ConfigError(f"vLLM knows no engine argument {name!r}{hint}")
+            raise unknown("argument of vLLM's engine", name, known)
 
 
 @contextmanager

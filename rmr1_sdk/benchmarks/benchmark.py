@@ -17,7 +17,7 @@ from rmr1_sdk.benchmarks.scores import (
     calibration,
     two_orders,
 )
-from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.errors import ConfigError, DataError, unknown
 from rmr1_sdk.hashing import digest
 from rmr1_sdk.statistics.intervals import mcnemar, percentiles
 from rmr1_sdk.types import Judgment, Pair, Sampling
@@ -95,7 +95,7 @@ class Entry:
     def protocol(self, profile: Profile) -> Protocol:
         """Protocol of a profile. Raises ConfigError for an unknown one."""
         if profile not in PROFILES:
-            raise ConfigError(f"profile is one of {', '.join(PROFILES)}, not {profile!r}")
+            raise unknown("profile", profile, PROFILES)
         return self.official if profile == "official" else RMR1_COMPAT
 
 

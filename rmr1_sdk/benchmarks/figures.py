@@ -145,8 +145,13 @@ class Rate(Value):
     n: int
     method: Literal["wilson", "bootstrap"]
 
+    @property
+    def interval(self) -> Interval:
+        """The value with its bounds."""
+        return Interval(self.value, self.low, self.high)
+
     def __str__(self) -> str:
-        return str(Interval(self.value, self.low, self.high))
+        return str(self.interval)
 
 
 class Figure(Rate):

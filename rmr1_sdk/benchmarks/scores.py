@@ -120,8 +120,13 @@ class Difference(Value):
     low: float
     high: float
 
+    @property
+    def interval(self) -> Interval:
+        """The difference with its bounds."""
+        return Interval(self.difference, self.low, self.high)
+
     def __str__(self) -> str:
-        return str(Interval(self.difference, self.low, self.high))
+        return str(self.interval)
 
 
 class Comparison(Value):

@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from rmr1_sdk.benchmarks import judgebench, llmbar, pair_sets, rewardbench, rm_bench, rmb
 from rmr1_sdk.benchmarks.benchmark import Benchmark, Entry, count_units
 from rmr1_sdk.benchmarks.rows import Raw, find, from_hub, read
-from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.errors import ConfigError, DataError, unknown
 from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.types import Pair
 
@@ -49,9 +48,7 @@ def load(name: str | Entry, data: str | Path | None = None, *, partial: bool = F
 
 def _entry(name: str) -> Entry:
     if name not in BENCHMARKS:
-        near = get_close_matches(name, BENCHMARKS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(BENCHMARKS)}"
-        raise ConfigError(f"there is no benchmark {name!r}{hint}")
+        raise unknown("benchmark", name, BENCHMARKS)
     return BENCHMARKS[name]
 
 

@@ -11,7 +11,8 @@ from rmr1_sdk.audit import SECTIONS, Audit
 from rmr1_sdk.audit import audit as audit_judge
 from rmr1_sdk.cli import common
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
-from rmr1_sdk.errors import ConfigError, RMR1Error
+from rmr1_sdk.errors import RMR1Error, file_errors
+from rmr1_sdk.files.cache import write_atomic
 from rmr1_sdk.files.pairs import read_pairs
 from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.types import Pair
@@ -43,7 +44,8 @@ def audit(
     flags.check_model()
     pairs, bad, digest = _pairs(data, field, skip_bad)
     if out:
-        _make(out)
+        with file_errors(f"--out {out}: cannot be made"):
+            out.mkdir(parents=True, exist_ok=True)
     judge = flags.judge(out and out / "audit")
     seed = judge.options.seed
     sections = [name.strip() for name in only.split(",") if name.strip()]
@@ -76,23 +78,16 @@ def _pairs(data: Path | None, fields: list[str], skip_bad: bool) -> tuple[list[P
     return rows, [str(error) for error in bad], file_digest(data)
 
 
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {out}: cannot be made ({error.strerror or error})") from error
-
-
 def _write(out: Path, found: Audit) -> None:
     """The audit in its three forms."""
-    (out / "audit.json").write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    (out / "audit.md").write_text(found.as_markdown(), encoding="utf-8")
-    (out / "card.md").write_text(found.card() + "\n", encoding="utf-8")
+    write_atomic(out / "audit.json", found.model_dump_json(indent=1) + "\n")
+    write_atomic(out / "audit.md", found.as_markdown())
+    write_atomic(out / "card.md", found.card() + "\n")
 
 
 def _report(found: Audit, bad: Sequence[str]) -> None:
     """JSON when standard output is a pipe, text for a person."""
-    print(found.as_text() if sys.stdout.isatty() else found.model_dump_json())
+    common.show(found.as_text, found.model_dump_json)
     if bad:
         print(common.as_lines([], bad), file=sys.stderr)
     if found.readings and found.unreadable == found.readings:

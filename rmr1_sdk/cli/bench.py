@@ -18,7 +18,8 @@ from rmr1_sdk.cli.cluster import CLUSTER, Cluster
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.cli.report import check_form, write_report
 from rmr1_sdk.concurrency import submit, wait
-from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
+from rmr1_sdk.errors import ConfigError, DataError, RMR1Error, file_errors
+from rmr1_sdk.files.cache import write_atomic
 from rmr1_sdk.files.judgments import RUN_JUDGMENTS, judgments_of, read_record
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.judging.options import JudgeArgs, JudgeOptions
@@ -195,11 +196,9 @@ def _report(scores: Sequence[Scores], comparisons: Sequence[Comparison], out: Pa
         "comparisons": [one.model_dump(mode="json") for one in comparisons],
     }
     if out:
-        try:
+        with file_errors(f"--out {out}: cannot be written"):
             out.mkdir(parents=True, exist_ok=True)
-            (out / "scores.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--out {out}: cannot be written ({error.strerror or error})") from error
+        write_atomic(out / "scores.json", json.dumps(found, indent=2) + "\n")
     if not sys.stdout.isatty():
         print(json.dumps(found))
     print(as_text(scores, comparisons), file=sys.stdout if sys.stdout.isatty() else sys.stderr)
@@ -251,7 +250,7 @@ def _one(one: Scores) -> Iterator[str]:
         )
     if found := one.calibration:
         loss = "infinite" if found.log_loss is None else f"{found.log_loss:.3f} nats"
-        brier = f"Brier {found.brier.value:.3f} [{found.brier.low:.3f}, {found.brier.high:.3f}]"
+        brier = f"Brier {found.brier.interval.text('number')}"
         error = f"ECE {found.ece:.1%} (up to {found.ece_by_chance:.1%} by chance)"
         yield f"probabilities of {found.n:,} pairs: {brier}, log loss {loss}, {error}"
         sure = dict.fromkeys(found.risk_coverage)

@@ -4,15 +4,17 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import typer
 
-from rmr1_sdk.errors import ConfigError, DataError, RMR1Error
+from rmr1_sdk.backends import BACKENDS
+from rmr1_sdk.errors import ConfigError, DataError, RMR1Error, file_errors
+from rmr1_sdk.files.cache import write_atomic
 from rmr1_sdk.files.judgments import JsonLines, Writer
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.types import Value
@@ -25,6 +27,7 @@ __all__ = [
     "check_out",
     "mapping",
     "record",
+    "show",
     "show_summary",
     "text",
     "write_record",
@@ -81,10 +84,8 @@ def text(option: str, value: str) -> str:
     """The value, or what the file of "@FILE" holds; "@@" is an "@" that means itself."""
     if not value.startswith("@") or value.startswith("@@"):
         return value.removeprefix("@")
-    try:
+    with file_errors(f"{option} {value}"):
         return Path(value[1:]).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{option} {value}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def mapping(fields: list[str], row: type[Value]) -> dict[str, str]:
@@ -116,11 +117,9 @@ class Output(Generic[V]):
 
     def __enter__(self) -> "Output[V]":
         if self._part:
-            try:
+            with file_errors(f"--out {self._out}: cannot be written"):
                 self._part.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self._start(self._part)
-            except OSError as error:
-                raise ConfigError(f"--out {self._out}: cannot be written ({error.strerror or error})") from error
         return self
 
     def write(self, result: V) -> None:
@@ -142,16 +141,8 @@ class Output(Generic[V]):
             with suppress(OSError):  # the first error is the one to show
                 self._file.close()
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            why = f"{self._part}: {error.strerror or error}"
-            raise RMR1Error(f"{why}; with a store, the same command goes on where this one ended") from error
-
-
-_ENGINES = ("llama_cpp_python", "vllm", "transformers", "torch", "openai", "anthropic")
+    def _explained(self) -> AbstractContextManager[None]:
+        return file_errors(f"{self._part}", RMR1Error, then="; with a store, the same command resumes")
 
 
 def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, Any]:
@@ -160,7 +151,7 @@ def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, A
     return {
         "rmr1_sdk": version("rmr1_sdk"),
         "python": platform.python_version(),
-        "engines": {name: found for name in _ENGINES if (found := _version(name))},
+        "engines": _engines(),
         "model": judge.backend.model,
         "identity": judge.backend.identity,
         "prompt": policy_prompt.name,
@@ -173,16 +164,16 @@ def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, A
     }
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def _engines() -> dict[str, str]:
+    """Versions of the installed libraries that backends import."""
+    imports = {name for spec in BACKENDS.values() for name in spec.imports}
+    found = {name for package, names in packages_distributions().items() if package in imports for name in names}
+    return {name.replace("-", "_"): version(name) for name in sorted(found)}
 
 
 def write_record(out: Path, run: dict[str, Any]) -> None:
     """`run.json` beside OUT, which says whose it is: the next run in this folder has the next one."""
-    (out.parent / "run.json").write_text(json.dumps({"out": out.name, **run}, indent=2) + "\n")
+    write_atomic(out.parent / "run.json", json.dumps({"out": out.name, **run}, indent=2) + "\n")
 
 
 def as_lines(rows: Sequence[tuple[str, str]], skipped_lines: Sequence[str]) -> str:
@@ -190,6 +181,11 @@ def as_lines(rows: Sequence[tuple[str, str]], skipped_lines: Sequence[str]) -> s
     skipped = ("bad lines skipped", "\n".join([str(len(skipped_lines)), *skipped_lines]) if skipped_lines else "")
     shown = [(name, text) for name, text in [*rows, skipped] if text]
     return "\n".join(f"{name:<18} {text}".replace("\n", "\n" + " " * 19) for name, text in shown)
+
+
+def show(text: Callable[[], str], json: Callable[[], str]) -> None:
+    """Print text for a person, or JSON where standard output is a pipe."""
+    print((text if sys.stdout.isatty() else json)())
 
 
 def show_summary(summary: Summary, rows: int, *, to_stdout: bool) -> None:

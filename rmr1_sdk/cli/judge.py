@@ -4,7 +4,6 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -171,7 +170,7 @@ def _judge(
             waiting.append(pair)
             yield pair
 
-    shown = progress.bar(len(pairs)) if len(pairs) > 1 and sys.stderr.isatty() else nullcontext(lambda: None)
+    shown = progress.bar_if(len(pairs) > 1 and sys.stderr.isatty(), len(pairs))
     with (
         common.Output(out, form, partial(open_judgments, suffix=out.suffix if out else "")) as output,
         shown as advance,

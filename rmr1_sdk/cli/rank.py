@@ -5,7 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
@@ -20,7 +20,7 @@ from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.files.pairs import AnswerList, read_lists
 from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.progress import bar
+from rmr1_sdk.progress import bar_if
 from rmr1_sdk.types import Conversation, Ranking
 
 __all__ = ["rank"]
@@ -137,7 +137,7 @@ def _rank_lists(
     judge: Judge, lists: Sequence[AnswerList], how: dict[str, Any], out: Path | None, summary: Summary
 ) -> None:
     started = time.monotonic()
-    progress = bar(len(lists), "lists") if len(lists) > 1 and sys.stderr.isatty() else nullcontext(lambda: None)
+    progress = bar_if(len(lists) > 1 and sys.stderr.isatty(), len(lists), "lists")
     with common.Output(out, _form(out, lists)) as output, progress as advance:
 
         def take(ranking: Ranking) -> None:

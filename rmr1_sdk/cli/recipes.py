@@ -10,7 +10,7 @@ import typer
 
 from rmr1_sdk.cli import common
 from rmr1_sdk.cli.train import Out, silence_progress_bars
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import ConfigError, unknown
 from rmr1_sdk.training.data.card import DataCard
 from rmr1_sdk.training.export.model_card import Exported
 from rmr1_sdk.training.learn.grpo import GrpoResult
@@ -51,18 +51,18 @@ def run(
     read = read_recipe(recipe, out, seed=seed)
     if dry_run:
         foreseen = forecast(read)
-        print(_as_text(foreseen) if sys.stdout.isatty() else foreseen.model_dump_json(indent=2))
+        common.show(lambda: _as_text(foreseen), lambda: foreseen.model_dump_json(indent=2))
         return
     for name in stage:
         if name not in STAGES:
-            raise ConfigError(f"--stage {name}: there are {', '.join(STAGES)}")
+            raise unknown("stage", name, STAGES, place="--stage: ")
     silence_progress_bars()
     named = shlex.join([recipe, *(["--seed", str(seed)] if seed is not None else [])])
     results = recipes.run(
         read, cast(list[StageName], stage), tell=lambda text: print(text, file=sys.stderr), name=named
     )
     if is_first_process():
-        print(_told(results) if sys.stdout.isatty() else json.dumps(_as_json(results)))
+        common.show(lambda: _told(results), lambda: json.dumps(_as_json(results)))
 
 
 def emit(

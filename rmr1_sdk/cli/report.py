@@ -1,6 +1,5 @@
 """`rmr1 report`: finished runs as one file to read, or to hand on."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.files.cache import write_atomic
 from rmr1_sdk.report import Judged, Report, as_markdown, as_page, make_report, read_runs
 
 __all__ = ["check_form", "report", "write_report"]
@@ -47,12 +47,7 @@ def write_report(runs: Sequence[Path], out: Path, data: Path | None = None) -> N
     judged = read_runs(runs, data)
     made = make_report(judged)
     text = _FORMS[out.suffix](made, judged)
-    part = out.with_name(f"{out.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, out)
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot be written ({error.strerror or error})") from error
+    write_atomic(out, text)
     for missing in [*made.missing, *(f"{run.name}: {text}" for run in made.runs for text in run.missing)]:
         print(f"note: {missing}", file=sys.stderr)
     print(f"{out}: {len(judged.ids):,} pairs, {len(text.encode()) / 1e6:,.1f} MB", file=sys.stderr)

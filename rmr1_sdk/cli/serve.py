@@ -10,7 +10,7 @@ import typer
 
 from rmr1_sdk import server
 from rmr1_sdk.cli.options import JudgeFlags, OptionGroup, judge_flags, options_of, takes
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import ConfigError, file_errors
 
 __all__ = ["serve"]
 
@@ -52,10 +52,8 @@ def _keys(file: Path | None) -> list[str]:
     """The bearer keys of a file, a line each, or of the environment, with commas between."""
     if file is None:
         return [key.strip() for key in os.environ.get(_KEYS, "").split(",") if key.strip()]
-    try:
+    with file_errors(f"--key-file {file}"):
         keys = file.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--key-file {file}: {getattr(error, 'strerror', None) or error}") from error
     if not keys:
         raise ConfigError(f"--key-file {file}: there is no key in it")
     return keys

@@ -3,18 +3,16 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rmr1_sdk import prompts
+from rmr1_sdk import progress, prompts
 from rmr1_sdk.cli import common
 from rmr1_sdk.cli.options import OptionGroup, build, options_of, sampling_options, takes
 from rmr1_sdk.errors import ConfigError, DataError
-from rmr1_sdk.progress import bar
 from rmr1_sdk.training.data.prepare import DataPlan, prepare
 from rmr1_sdk.training.data.sources import Source, read_pairs
 from rmr1_sdk.training.data.splits import check_parts, parse_parts
@@ -61,9 +59,9 @@ def data(
     if dry_run:
         _show_first_rows(plan)
         return
-    with _bar(None, "rows", "reading") as advance:
+    with progress.bar_if(sys.stderr.isatty(), None, "rows", "reading") as advance:
         card = prepare(plan, out, advance=advance)
-    print(card.as_markdown() if sys.stdout.isatty() else card.model_dump_json())
+    common.show(card.as_markdown, card.model_dump_json)
 
 
 @takes(
@@ -85,9 +83,9 @@ def distill(
         print(needed.model_dump_json(indent=2))
         return
     print(_describe_estimate(needed, with_second=plan.second is not None), file=sys.stderr)
-    with _bar(needed.pairs, "pairs", "asking") as advance:
+    with progress.bar_if(sys.stderr.isatty(), needed.pairs, "pairs", "asking") as advance:
         report = teachers.teach(plan, out, advance=advance)
-    print(_as_lines(report) if sys.stdout.isatty() else report.model_dump_json())
+    common.show(lambda: _as_lines(report), report.model_dump_json)
 
 
 @takes(given=OptionGroup(options_of(tiny.TinyModel, only=("seed",))))
@@ -123,7 +121,7 @@ def sft(
         ("held out, before", str(result.before or "")),
         (f"held out, step {result.best_step}", str(result.best or "")),
     ]
-    print(common.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
+    common.show(lambda: common.as_lines(rows, []), result.model_dump_json)
 
 
 @takes(given=OptionGroup(options_of(GrpoPlan, leave_out=("pool", "reward", "trl"))))
@@ -157,7 +155,7 @@ def grpo(
         ("held out, before", str(result.before or "")),
         (f"held out, step {result.best_step}", str(result.best or "")),
     ]
-    print(common.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
+    common.show(lambda: common.as_lines(rows, []), result.model_dump_json)
 
 
 def _named(flag: str, given: Sequence[str]) -> dict[str, object]:
@@ -188,7 +186,7 @@ def export(
     for file in result.files:
         measured = file.parity and f"; agrees {file.parity.agreement}, accuracy {file.parity.difference} points"
         rows.append((file.name, f"{file.bytes / 1e6:.1f} MB{measured or ''}"))
-    print(common.as_lines(rows, []) if sys.stdout.isatty() else result.model_dump_json())
+    common.show(lambda: common.as_lines(rows, []), result.model_dump_json)
 
 
 def silence_progress_bars() -> None:
@@ -215,10 +213,6 @@ def _as_lines(report: stage.DistillReport) -> str:
         ("tokens", f"{report.tokens_read:,} read, {report.tokens_written:,} written"),
     ]
     return common.as_lines(rows, [])
-
-
-def _bar(total: int | None, unit: str, doing: str) -> AbstractContextManager[Callable[[], None]]:
-    return bar(total, unit, doing) if sys.stderr.isatty() else nullcontext(lambda: None)
 
 
 def _show_first_rows(plan: DataPlan) -> None:

@@ -1,13 +1,11 @@
-"""This user's cache folder."""
+"""Cache folder of this user, and writing files as a whole."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import file_errors
 
-__all__ = ["cache_folder", "keep", "made"]
+__all__ = ["cache_folder", "ensure_dir", "keep", "write_atomic"]
 
 
 def cache_folder() -> Path:
@@ -18,25 +16,25 @@ def cache_folder() -> Path:
     return Path(given).expanduser() if given else user_cache_path("rmr1", appauthor=False)
 
 
-def made(folder: Path) -> Path:
-    """A folder of the cache, made where it is not there. Raises ConfigError where that cannot be."""
-    with _writing(folder):
+def ensure_dir(folder: Path) -> Path:
+    """Make a folder of the cache where it is missing. Raises ConfigError where that fails."""
+    with file_errors(folder, then=_ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def keep(file: Path, text: str) -> None:
-    """Write a file of the cache, whole or not at all. Raises ConfigError where that cannot be."""
-    part = made(file.parent) / f"{file.stem}.{os.getpid()}.part"
-    with _writing(file):
+    """Write a file of the cache. Raises ConfigError where that fails."""
+    ensure_dir(file.parent)
+    write_atomic(file, text, then=_ADVICE)
+
+
+def write_atomic(file: Path, text: str, *, then: str = "") -> None:
+    """Write a file as a whole or not at all: beside it first, then renamed. Raises ConfigError where that fails."""
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    with file_errors(f"{file}: cannot be written", then=then):
         part.write_text(text, encoding="utf-8")
         os.replace(part, file)
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        message = f"{path}: {error.strerror or error}; set RMR1_CACHE to a folder that can be written"
-        raise ConfigError(message) from error
+_ADVICE = "; set RMR1_CACHE to a folder that can be written"

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from rmr1_sdk.errors import BackendError, ConfigError, DataError
-from rmr1_sdk.files.cache import cache_folder, made
+from rmr1_sdk.files.cache import cache_folder, ensure_dir
 
 __all__ = ["fetch_gguf"]
 
@@ -52,7 +52,7 @@ def fetch_gguf(repo: str, quant: str) -> Path:
     if not chosen:
         there = ", ".join(sorted(file.name for file in files)) or "none"
         raise ConfigError(f"{repo} has no GGUF file of quantisation {quant!r}; it has: {there}")
-    needed, free = sum(file.size for file in chosen), shutil.disk_usage(made(folder)).free
+    needed, free = sum(file.size for file in chosen), shutil.disk_usage(ensure_dir(folder)).free
     if needed > free:
         raise BackendError(f"{repo}:{quant} is {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {folder}")
     for file in chosen:
@@ -100,7 +100,7 @@ def _headers() -> dict[str, str]:
 
 def _download(file: _File, target: Path) -> None:
     """Fetch a file, going on where an earlier call ended; it gets its name when its SHA-256 is right."""
-    made(target.parent)
+    ensure_dir(target.parent)
     part = target.with_name(f"{target.name}.part")
     with _locked(part) as out:
         if target.exists():  # another process was quicker

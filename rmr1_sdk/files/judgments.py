@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
+from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError, file_errors
 from rmr1_sdk.files.rows import read_rows
 from rmr1_sdk.types import Judgment, Value
 
@@ -236,11 +236,8 @@ def read_judgments(path: Path) -> Iterator[Judgment]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    try:
-        with path.open("rb") as file:
-            yield from enumerate(file, start=1)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    with file_errors(path), path.open("rb") as file:
+        yield from enumerate(file, start=1)
 
 
 def _column(path: Path) -> Iterator[tuple[int, str]]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from pydantic import Field, ValidationError
 
-from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.errors import DataError, file_errors
 from rmr1_sdk.files.rows import json_object, kind_of, read_rows
 from rmr1_sdk.types import Conversation, Pair, Rubric, Value
 
@@ -117,10 +117,8 @@ def scan_pairs(path: Path, *, fields: Mapping[str, str] | None = None, limit: in
 
 
 def _state(path: Path) -> tuple[int, int]:
-    try:
+    with file_errors(path):
         found = path.stat()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
     return found.st_size, found.st_mtime_ns
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError
+from rmr1_sdk.errors import ConfigError, DataError, MissingExtraError, file_errors
 
 __all__ = ["Rows", "file_digest", "hub_rows", "json_object", "kind_of", "read_rows"]
 
@@ -51,11 +51,8 @@ def file_digest(*paths: Path) -> str:
     """The SHA-256 of what files hold, one after another. Raises ConfigError where one cannot be read."""
     found = hashlib.sha256()
     for path in paths:
-        try:
-            with path.open("rb") as file:
-                hashlib.file_digest(file, lambda: found)
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror or error}") from error
+        with file_errors(path), path.open("rb") as file:
+            hashlib.file_digest(file, lambda: found)
     return found.hexdigest()
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypedDict, cast, get_args
 from pydantic import ConfigDict, Field, InstanceOf, ValidationError, field_validator, model_validator
 
 from rmr1_sdk import prompts
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import ConfigError, unknown
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.types import AsOption, Sampling, Value
 
@@ -75,8 +75,8 @@ class JudgeOptions(Value):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             if first["type"] == "literal_error":
-                allowed = ", ".join(map(repr, get_args({"orders": Orders, "on_failure": OnFailure}[where])))
-                raise ConfigError(f"{where} is one of {allowed}, not {first['input']!r}") from error
+                allowed = get_args({"orders": Orders, "on_failure": OnFailure}[where])
+                raise unknown(where, first["input"], allowed) from error
             message = first["msg"].removeprefix("Value error, ")
             raise ConfigError(message if first["type"] == "value_error" else f"{where}: {message}") from error
 

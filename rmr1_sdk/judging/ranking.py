@@ -9,14 +9,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import combinations
 from math import sqrt
 from operator import mul
 from typing import Literal, NamedTuple, get_args
 
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import ConfigError, unknown
 from rmr1_sdk.hashing import digest
 from rmr1_sdk.judging.bradley_terry import Played, fit, win_probability
 from rmr1_sdk.types import Comparison, ConversationLike, Judgment, Method, Pair, Ranking, Rubric
@@ -361,6 +360,4 @@ def _counted(n: int, played: Sequence[Played]) -> _Scorer:
 
 def _check(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        near = get_close_matches(value, allowed, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ";"
-        raise ConfigError(f"there is no {name} {value!r}{hint} Known: {', '.join(allowed)}")
+        raise unknown(name, value, allowed)

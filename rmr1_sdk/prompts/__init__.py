@@ -11,12 +11,11 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.resources import files
 from typing import Literal
 
 from rmr1_sdk import parsing
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import ConfigError, unknown
 from rmr1_sdk.parsing import tags
 from rmr1_sdk.prompts import published
 from rmr1_sdk.prompts.blocks import blocks, extra_blocks, lines, shown_pair
@@ -153,9 +152,7 @@ def get(name: str) -> Prompt:
         return PROMPTS[name]
     names = [*PROMPTS, *_PUBLISHED]
     if name not in _PUBLISHED:
-        near = get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ";"
-        raise ConfigError(f"there is no prompt {name!r}{hint} there are {', '.join(names)}")
+        raise unknown("prompt", name, names)
     prompt = _published(name)
     if prompt is None:
         raise ConfigError(f"the texts of {name!r} are not here; {_HOW_TO_GET}")

@@ -9,7 +9,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.errors import ConfigError, DataError, file_errors
 from rmr1_sdk.files.cache import cache_folder, keep
 
 __all__ = ["DEFAULT_URL", "SHA256", "import_notebook", "load", "pull"]
@@ -39,10 +39,8 @@ def import_notebook(path: Path) -> list[str]:
     Raises ConfigError when the file cannot be read, and DataError when it is no notebook or a text is
     missing or differs from the published one; then nothing is kept.
     """
-    try:
+    with file_errors(path):
         content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
     return _keep(content, path)
 
 

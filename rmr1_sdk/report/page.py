@@ -17,7 +17,6 @@ from rmr1_sdk.report.data import blocks, index
 from rmr1_sdk.report.elements import Child, Element, as_html, el
 from rmr1_sdk.report.figures import Outcomes, Report, RunFigures
 from rmr1_sdk.report.runs import Judged
-from rmr1_sdk.statistics.intervals import Interval
 
 __all__ = ["as_page"]
 
@@ -208,10 +207,6 @@ def _table(heads: Iterable[Child], rows: Iterable[Sequence[Child]], kind: str = 
     )
 
 
-def _interval(rate: Rate) -> Interval:
-    return Interval(rate.value, rate.low, rate.high)
-
-
 def _score(rate: Rate | None) -> Element:
     if rate is None:
         return el("span", {}, "–")
@@ -227,13 +222,13 @@ def _rates_table(runs: Sequence[RunFigures], rates: Sequence[Sequence[Rate]], mo
     """A row for each name of a rate: a whisker and a score for each run, and of one run alone `more` of its figures."""
     names = dict.fromkeys(rate.name for of_run in rates for rate in of_run)
     found = {name: [next((rate for rate in of_run if rate.name == name), None) for of_run in rates] for name in names}
-    low, high = plots.spread([_interval(rate) for of_run in rates for rate in of_run])
+    low, high = plots.spread([rate.interval for of_run in rates for rate in of_run])
     several = len(runs) > 1
     heads = [_name(run, number) if several else None for number, run in enumerate(runs)]
     rows: Iterable[Sequence[Child]] = (
         [
             name,
-            plots.whiskers([None if rate is None else _interval(rate) for rate in of_name], low, high),
+            plots.whiskers([None if rate is None else rate.interval for rate in of_name], low, high),
             *map(_score, of_name),
             *(_of_figure(of_name[0], field) for field in more if not several),
         ]
@@ -269,7 +264,7 @@ def _compared(comparison: Comparison) -> Iterator[Element]:
     rows: list[Sequence[Child]] = [
         [
             one.name,
-            plots.whiskers([Interval(one.difference, one.low, one.high)], -most, most, 0.0),
+            plots.whiskers([one.interval], -most, most, 0.0),
             f"{one.difference:+.1%}",
             f"{one.low:+.1%} to {one.high:+.1%}",
         ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import Field
 
 from rmr1_sdk.concurrency import drive, tasks
-from rmr1_sdk.errors import BackendError, ConfigError, JudgeUnavailable, JudgmentFailed
+from rmr1_sdk.errors import BackendError, ConfigError, JudgeUnavailable, JudgmentFailed, unknown
 from rmr1_sdk.judging.ranking import Aggregate, Contest
 from rmr1_sdk.rewards.conversations import answer, question
 from rmr1_sdk.types import Conversation, Judgment, Pair, Value
@@ -124,7 +124,7 @@ class PreferenceConfig:
 
     def __post_init__(self) -> None:
         if self.aggregate not in ("win_rate", "bradley_terry"):
-            raise ConfigError(f"there is no aggregate {self.aggregate!r}. Known: win_rate, bradley_terry")
+            raise unknown("aggregate", self.aggregate, ("win_rate", "bradley_terry"))
         if self.duels_per_answer < 1:
             raise ConfigError(f"duels_per_answer must be more than 0, not {self.duels_per_answer}")
         if not 0 <= self.max_failed <= 1:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import ConfigError, unknown
 from rmr1_sdk.parsing import Mode, read
 from rmr1_sdk.rewards.conversations import said
 from rmr1_sdk.types import Side
@@ -34,7 +34,7 @@ def verdict_reward(
     [1.0, -1.0]
     """
     if rule not in _MODES:
-        raise ConfigError(f"there is no rule {rule!r}. Known: {', '.join(_MODES)}")
+        raise unknown("rule", rule, _MODES)
     winners = [winner] * len(completions) if isinstance(winner, str) else list(winner)
     if len(winners) != len(completions):
         raise ConfigError(f"{len(completions)} completions and {len(winners)} winners: one each, or one for all")

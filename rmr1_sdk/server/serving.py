@@ -9,7 +9,7 @@ from typing import NamedTuple
 import uvicorn
 from fastapi import FastAPI
 
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import ConfigError, file_errors
 from rmr1_sdk.server.gate import State
 
 __all__ = ["LOOPBACK", "Server", "listen", "run"]
@@ -26,10 +26,8 @@ def listen(host: str, port: int, *, keyed: bool) -> socket.socket:
     if not keyed and not _is_loopback(host):
         raise ConfigError(f"without a key only this machine is served; give a key, or --host 127.0.0.1 for {host}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
+    with file_errors(f"{host}:{port} cannot be listened on"):
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise ConfigError(f"{host}:{port} cannot be listened on: {error.strerror or error}") from error
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple, Self, get_args
 
 from pydantic import Field, ValidationError
 
-from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.errors import ConfigError, DataError, file_errors, unknown
+from rmr1_sdk.files.cache import write_atomic
 from rmr1_sdk.statistics.intervals import log_loss
 from rmr1_sdk.types import Judgment, Outcome, Value
 
@@ -76,7 +77,7 @@ class Calibration(Value):
         would turn the judge round.
         """
         if method not in get_args(Method):
-            raise ConfigError(f"method is one of {', '.join(map(repr, get_args(Method)))}, not {method!r}")
+            raise unknown("method", method, get_args(Method))
         model, prompt = _made_by(judgments)
         points, left_out = _points(judgments, labels)
         if len(points) < MIN_PAIRS:
@@ -123,17 +124,17 @@ class Calibration(Value):
         return _logistic(self.slope * _log_odds(p_a) + self.intercept)
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, with the model and prompt it belongs to."""
-        Path(path).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Write it as JSON, with the model and prompt it belongs to. Raises ConfigError where that fails."""
+        write_atomic(Path(path), self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote. Raises ConfigError when the file cannot be read, DataError when it is another."""
+        with file_errors(path):
+            content = Path(path).read_bytes()
         try:
-            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror or error}") from error
-        except (ValidationError, UnicodeDecodeError) as error:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
             raise DataError(f"not a calibration ({error})", path=Path(path)) from error
 
 

@@ -1,17 +1,21 @@
-"""Figures with their uncertainty. Pure functions, no dependencies."""
+"""Intervals, tests, agreement and calibration figures: pure functions, and the one way to print an interval."""
 
 import random
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
 from math import comb, log, sqrt
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from rmr1_sdk.types import Value
 
 __all__ = [
     "DRAWS",
     "Bin",
     "CoveragePoint",
     "Interval",
+    "Share",
+    "Unit",
     "bootstrap",
     "brier",
     "cohen_kappa",
@@ -22,11 +26,23 @@ __all__ = [
     "percentiles",
     "reliability",
     "risk_coverage",
+    "share",
     "wilson",
 ]
 
 DRAWS = 2000
 """Resamples of a bootstrap: the ends of a 95% interval are then known to about a thirtieth of its width."""
+
+
+Unit = Literal["share", "change", "points", "log-odds", "number"]
+"""Unit of a printed value: a share in percent; a change of one; the same in points; log-odds; a plain number."""
+_UNITS: Mapping[Unit, tuple[float, str]] = {
+    "share": (1, "z.1%"),
+    "change": (1, "+z.1%"),
+    "points": (100, "+z.1f"),
+    "log-odds": (1, "+z.2f"),
+    "number": (1, "z.3f"),
+}
 
 
 class Interval(NamedTuple):
@@ -36,8 +52,26 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def text(self, unit: Unit = "share") -> str:
+        """Print the value with its bounds, in this unit; no zero has a minus sign."""
+        scale, form = _UNITS[unit]
+        value, low, high = (format(scale * each, form) for each in self)
+        return f"{value} [{low}, {high}]"
+
     def __str__(self) -> str:
-        return f"{self.share:.1%} [{self.low:.1%}, {self.high:.1%}]"
+        return self.text()
+
+
+class Share(Value):
+    """A share of `of` items with its 95% Wilson interval."""
+
+    share: float
+    low: float
+    high: float
+    of: int
+
+    def __str__(self) -> str:
+        return f"{Interval(self.share, self.low, self.high)} of {self.of:,}"
 
 
 def wilson(successes: float, trials: int, z: float = 1.959963984540054) -> Interval | None:
@@ -55,6 +89,12 @@ def wilson(successes: float, trials: int, z: float = 1.959963984540054) -> Inter
     centre = (p + z * z / (2 * trials)) / scale
     half = z * sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)) / scale
     return Interval(p, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def share(successes: float, trials: int) -> Share | None:
+    """A share with its Wilson interval; None without trials."""
+    interval = wilson(successes, trials)
+    return interval and Share(**interval._asdict(), of=trials)
 
 
 def bootstrap(clusters: Sequence[tuple[float, float]], *, draws: int = DRAWS, seed: int = 0) -> list[float]:

@@ -1,4 +1,4 @@
-"""Train a judge, from preference data to GGUF files, in stages. Each is a function, a command, and a folder that can be resumed.
+"""Train a judge in stages. Each is a function, a command, and a folder that can be resumed.
 
 `data` mixes, cleans and splits pairs; `distill` lets teachers write the traces that a judge learns from, which it does
 in `sft`; `grpo` lets it learn from labels alone; `export` makes files of it that anybody can judge with. A `recipe` has

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.errors import ConfigError, DataError, file_errors
 from rmr1_sdk.files.pairs import validated
 from rmr1_sdk.files.rows import file_digest, json_object
 from rmr1_sdk.prompts import Family
@@ -36,10 +36,8 @@ class Trace(Value):
 def read_traces(path: Path) -> list[Trace]:
     """The traces of a file. Raises ConfigError where it cannot be read, DataError at a line that is none."""
     traces = []
-    try:
+    with file_errors(path):
         lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
     for number, line in enumerate(lines, start=1):
         try:
             traces.append(validated(json_object(line), Trace))
@@ -72,10 +70,8 @@ class Step:
             "settings": json.loads(json.dumps(settings)),
             "inputs": {str(path): file_digest(path) for path in inputs},
         }
-        try:
+        with file_errors(out):
             out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{out}: {error.strerror or error}") from error
 
     def is_done(self) -> bool:
         """True where the folder holds the result of these settings and inputs.

@@ -16,7 +16,7 @@ from rmr1_sdk.backends.checkpoint import ChatTokenizer
 from rmr1_sdk.backends.transformers import Transformers
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import COR
-from rmr1_sdk.training.data.card import Share
+from rmr1_sdk.statistics.intervals import Share
 from rmr1_sdk.training.data.held_out import HeldOut, read_labelled
 from rmr1_sdk.training.learn import grpo as stage
 from rmr1_sdk.training.learn import trainers

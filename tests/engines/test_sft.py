@@ -13,8 +13,8 @@ import pytest
 
 from rmr1_sdk import Backend, ConfigError, DataError, Judge
 from rmr1_sdk.backends.transformers import InMemory, Transformers
+from rmr1_sdk.statistics.intervals import Share
 from rmr1_sdk.training import domain
-from rmr1_sdk.training.data.card import Share
 from rmr1_sdk.training.data.held_out import HeldOut
 from rmr1_sdk.training.learn import sft as stage
 from rmr1_sdk.training.learn.sft import Example, SftResult, example, make_trainer, sft

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.prompts import REASONING
+from rmr1_sdk.statistics.intervals import Share
 from rmr1_sdk.training import domain
-from rmr1_sdk.training.data.card import Share
 from rmr1_sdk.training.data.held_out import HeldOut
 from rmr1_sdk.training.learn.grpo import GrpoPlan, _Rewards, collapse, grpo, learning_rate
 from rmr1_sdk.training.learn.trace_rewards import PARTS, Part, trace_reward

@@ -4,22 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rmr1_sdk.statistics.intervals import Interval, wilson
+from rmr1_sdk.statistics.intervals import Share, share
 from rmr1_sdk.types import OTHER, Pair, Value
 
-__all__ = ["DataCard", "Lengths", "Rows", "Share", "Tally", "share"]
-
-
-class Share(Value):
-    """A share of `of` rows with its 95% Wilson interval."""
-
-    share: float
-    low: float
-    high: float
-    of: int
-
-    def __str__(self) -> str:
-        return f"{Interval(self.share, self.low, self.high)} of {self.of:,}"
+__all__ = ["DataCard", "Lengths", "Rows", "Tally"]
 
 
 class Lengths(Value):
@@ -166,12 +154,6 @@ class Tally:
             worse=_summed_up(self._worse),
             prompt_tokens=_summed_up(self._tokens) if self._tokens else None,
         )
-
-
-def share(successes: float, trials: int) -> Share | None:
-    """A share with its interval; None without trials."""
-    interval = wilson(successes, trials)
-    return interval and Share(**interval._asdict(), of=trials)
 
 
 def _summed_up(counts: Counter[int]) -> Lengths:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.files.pairs import read_pairs
-from rmr1_sdk.training.data.card import Share, share
+from rmr1_sdk.statistics.intervals import Share, share
 from rmr1_sdk.types import Judgment, Pair, Shown, Side, Value, Verdict
 
 __all__ = ["HeldOut", "picks", "read_held_out", "read_labelled"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from rmr1_sdk.errors import ConfigError, DataError
+from rmr1_sdk.errors import ConfigError, DataError, unknown
 from rmr1_sdk.files.pairs import validated
 from rmr1_sdk.files.rows import Rows, hub_rows, read_rows
 from rmr1_sdk.training.domain import Domain, generate
@@ -60,11 +60,11 @@ class Source(Value):
                 given["fields"][name] = value
             elif name in ("A", "B", "tie"):
                 given["labels"][name] = value
-            elif name in ("name", "keep", "drop", "take", "split", "revision"):
+            elif name in _OPTIONS:
                 given[name] = tuple(value.split("|")) if name in ("keep", "drop") else value
             else:
-                known = ", ".join((*_OURS, "A, B, tie, name, keep, drop, take, split, revision"))
-                raise ConfigError(f"{text}: there is no option {name!r}. Known: {known}")
+                known = (*_OURS, "A", "B", "tie", *_OPTIONS)
+                raise unknown("option", name, known, place=f"{text}: ")
         try:
             return cls(path=path, **given)
         except ValidationError as error:
@@ -83,6 +83,7 @@ class Source(Value):
 
 
 _OURS = ("question", "a", "b", "label", "chosen", "rejected", "id", "reference", "source")
+_OPTIONS = ("name", "keep", "drop", "take", "split", "revision")
 
 
 def read_pairs(source: Source, seed: int = 0) -> Iterator[Pair | DataError | None]:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.statistics.intervals import bootstrap, percentiles
-from rmr1_sdk.training.data.card import Share, share
+from rmr1_sdk.statistics.intervals import Interval, Share, bootstrap, percentiles, share
 from rmr1_sdk.training.data.held_out import HeldOut, picks
 from rmr1_sdk.types import Judgment, Pair, Value
 
@@ -20,7 +19,7 @@ class Difference(Value):
     high: float
 
     def __str__(self) -> str:
-        return f"{100 * self.share:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+        return Interval(self.share, self.low, self.high).text("points")
 
 
 class Parity(Value):

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.errors import ConfigError, MissingExtraError, file_errors, unknown
 from rmr1_sdk.training.data.prepare import DataPlan, prepare
 from rmr1_sdk.training.export.stage import ExportPlan, export, merge
 from rmr1_sdk.training.learn.grpo import GrpoPlan, grpo
@@ -134,10 +134,8 @@ def read_recipe(name: str, out: Path, *, seed: int | None = None) -> Recipe:
     Raises ConfigError where it cannot be read, with the file, line and field of all that is wrong.
     """
     path = _path(name)
-    try:
+    with file_errors(path):
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     root, given = _parsed(path, text)
     if "out" in given:
         raise ConfigError(f"{path}:{_line(root, ['out'])}: field out: where things go is not the recipe's: --out")
@@ -154,7 +152,7 @@ def _path(name: str) -> Path:
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     if name not in shipped():
-        raise ConfigError(f"there is no recipe {name!r}: name a YAML file, or one of {', '.join(shipped())}")
+        raise unknown("recipe", name, shipped())
     return _FOLDER / f"{name}.yaml"
 
 

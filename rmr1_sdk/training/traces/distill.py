@@ -24,7 +24,7 @@ from rmr1_sdk.parsing import neutralise
 from rmr1_sdk.parsing.tags import ends_in_verdict, with_thought, without_thought
 from rmr1_sdk.parsing.verdict import is_closed
 from rmr1_sdk.prompts import Family, Prompt
-from rmr1_sdk.training.data.card import Share, share
+from rmr1_sdk.statistics.intervals import Share, share
 from rmr1_sdk.training.data.held_out import read_labelled
 from rmr1_sdk.training.stage import Step, Trace
 from rmr1_sdk.types import Judgment, Message, Pair, Shown, Usage, Value, Verdict
