@@ -8,7 +8,6 @@ about 14 KB of free disk a pair for the store.
 import multiprocessing
 import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -69,12 +68,15 @@ def judge(pairs: Path, out: Path, asked: Path, kill_at: int | None = None) -> En
     process = subprocess.Popen(
         list(map(str, command)), cwd=ROOT, env=os.environ | {"ASKED": str(asked)}, stdout=subprocess.DEVNULL
     )
-    while kill_at is not None and asked.stat().st_size < kill_at and process.poll() is None:
-        time.sleep(0.01)
-    if kill_at is not None:
-        process.send_signal(signal.SIGKILL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    try:
+        while kill_at is not None and asked.stat().st_size < kill_at and process.poll() is None:
+            time.sleep(0.01)
+        if kill_at is not None:
+            process.kill()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    finally:
+        process.kill()  # where waiting for it was interrupted
     return Ended(process.returncode, time.perf_counter() - started, _megabytes(used))
 
 

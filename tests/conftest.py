@@ -14,6 +14,16 @@ from rmr1_sdk.files.models import find_gguf
 settings.register_profile("here", deadline=None)  # no test looks at a clock
 settings.load_profile("here")
 
+
+def pytest_configure() -> None:
+    """End as after Ctrl-C when the run is terminated, so that fixtures and blocks end what they started.
+
+    What a shell begins in the background ignores Ctrl-C. So would all children, and some are here to be sent it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -59,8 +69,3 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def rmr1() -> list[str]:
     """The `rmr1` command of this environment, to be run as a process of its own."""
     return [sys.executable, "-c", "from rmr1_sdk.cli import main; main()"]
-
-
-def heed_ctrl_c() -> None:
-    """For a process about to start: what was begun in a shell's background is begun with Ctrl-C switched off."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -14,6 +14,7 @@ from rmr1_sdk import Judge
 from rmr1_sdk.server import Limits, create_app, listen
 from rmr1_sdk.server.gate import State
 from rmr1_sdk.server.serving import Server
+from tests.processes import LIMIT_S
 
 
 class Serving:
@@ -27,7 +28,7 @@ class Serving:
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
-        self.client = httpx2.Client(base_url=self.url, headers=headers, timeout=30)
+        self.client = httpx2.Client(base_url=self.url, headers=headers, timeout=LIMIT_S)
         self.thread = threading.Thread(target=self.server.run, args=([self._socket],), daemon=True)
         self.thread.start()
 
@@ -45,7 +46,7 @@ class Serving:
             f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(content) if length is None else length}\r\n\r\n"
         )
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT_S)
         connection.sendall(head.encode() + content)
         return connection
 
@@ -53,7 +54,7 @@ class Serving:
         self.client.close()
         if not self.state.draining:
             self.terminate()
-        self.thread.join(20)
+        self.thread.join(LIMIT_S)
         assert not self.thread.is_alive(), "the server did not stop"
 
 

@@ -1,6 +1,5 @@
 import os
 import signal
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 from perf.bulk import ids, judge, write_pairs
 from rmr1_sdk import ConfigError, DataError, FakeBackend, Judge, Judgment, MissingExtraError, Pair, RMR1Error
 from rmr1_sdk.bulk import Block, Replica, Shards
+from tests import processes
 
 PAIRS = [Pair(question="Q", a="1", b="2", id=str(n)) for n in range(5)]
 
@@ -138,5 +138,5 @@ def test_what_cannot_be_kept_over_many_machines_is_refused(
     path = tmp_path / "pairs.csv"
     path.write_text("question,a,b\nQ,1,2\n")
     command = [*rmr1, "judge", str(path), "--model", "fake:tests.replies:decided", *options]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = processes.run(command)
     assert (said.returncode, said.stderr.splitlines()[-1][: 7 + len(message)]) == (2, f"error: {message}")

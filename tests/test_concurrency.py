@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from rmr1_sdk.concurrency import PerProcess, await_, submit, wait
+from tests.processes import LIMIT_S, forked
 
 
 async def where() -> str:
@@ -46,7 +47,7 @@ def test_cancelling_the_waiter_cancels_the_work() -> None:
 
     with pytest.raises(TimeoutError):
         asyncio.run(waits())
-    assert cancelled.wait(10)
+    assert cancelled.wait(LIMIT_S)
 
 
 def test_a_value_for_each_process() -> None:
@@ -62,7 +63,11 @@ def test_a_value_for_each_process() -> None:
 def test_a_forked_child_gets_its_own() -> None:
     value = PerProcess(os.getpid)
     value.get()
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if value.get() == os.getpid() and wait(submit(where())) == "rmr1-loop" else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def check() -> None:
+        assert value.get() == os.getpid()
+        assert wait(submit(where())) == "rmr1-loop"
+
+    with forked(check) as child:
+        child.join(LIMIT_S)
+        assert child.exitcode == 0

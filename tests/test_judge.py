@@ -2,7 +2,6 @@ import asyncio
 import json
 import pickle
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -15,7 +14,8 @@ import pytest
 from rmr1_sdk import BudgetExceeded, ConfigError, FakeBackend, Judge, JudgmentFailed, Pair, Prompt, Sampling, Store
 from rmr1_sdk.errors import BackendError
 from rmr1_sdk.types import Completion, Judgment, Request, Shown
-from tests.conftest import heed_ctrl_c
+from tests import processes
+from tests.processes import LIMIT_S
 from tests.replies import decided
 
 PAIR = Pair(question="2 + 2?", a="4", b="5", id="p1", label="A")
@@ -248,7 +248,7 @@ def test_no_vote_is_begun_when_the_time_is_over() -> None:
             await asyncio.sleep(600)
         return A if len(asked) % 2 else B
 
-    judgment = Judge(FakeBackend(reply), max_votes=16, timeout_s=0.3).compare(PAIR)
+    judgment = Judge(FakeBackend(reply), max_votes=16, timeout_s=2).compare(PAIR)
     kinds = [verdict.failure and verdict.failure.kind for verdict in judgment.verdicts]
     assert kinds == [None, "timeout", None, "timeout"]
     assert len(asked) == 4
@@ -400,7 +400,7 @@ def test_a_comparison_that_runs_out_of_time_fails_and_stops_its_work() -> None:
     assert judgment.winner is None
     assert judgment.failure
     assert judgment.failure.kind == "timeout"
-    assert cancelled.wait(5)
+    assert cancelled.wait(LIMIT_S)
 
 
 def test_a_token_budget_stops_the_run_and_says_so() -> None:
@@ -426,11 +426,11 @@ def test_it_works_inside_a_running_loop_and_from_threads() -> None:
         return judge.compare(PAIR)  # blocking on purpose, as a notebook's user would
 
     results = [asyncio.run(notebook())]
-    threads = [threading.Thread(target=lambda: results.append(judge.compare(PAIR))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: results.append(judge.compare(PAIR)), daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(LIMIT_S)
     assert len(results) == 9
     assert all(result == results[0] for result in results)
 
@@ -447,24 +447,25 @@ def test_a_blocking_call_on_the_judges_own_loop_is_refused() -> None:
 
 
 def test_cancelling_an_async_comparison_cancels_its_work() -> None:
-    cancelled = threading.Event()
+    started, cancelled = threading.Event(), threading.Event()
 
     async def reply(request: Request) -> str:
+        started.set()
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         finally:
             cancelled.set()
         return A
 
     async def main() -> None:
         task = asyncio.create_task(Judge(FakeBackend(reply)).acompare(PAIR))
-        await asyncio.sleep(0.1)
+        await asyncio.to_thread(started.wait, LIMIT_S)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
-    assert cancelled.wait(5)
+    assert cancelled.wait(LIMIT_S)
 
 
 def test_leaving_the_iteration_early_cancels_the_rest() -> None:
@@ -499,12 +500,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 
 def test_it_works_after_a_fork(tmp_path: object) -> None:
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, f"{tmp_path}/s.db"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    run = processes.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, f"{tmp_path}/s.db"])
     assert run.stdout.strip() == "['A', 'A', 'A', 'A']", run.stderr
 
 
@@ -522,17 +518,10 @@ for _ in Judge(FakeBackend(reply), store=sys.argv[1]).compare_many(pairs):
 
 
 def test_ctrl_c_stops_at_once_and_leaves_the_store_whole(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, f"{tmp_path}/s.db"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_ctrl_c,
-    ) as run:
-        assert run.stdout
-        assert run.stdout.readline() == "one\n"
-        run.send_signal(signal.SIGINT)
-        _, err = run.communicate(timeout=30)
+    with processes.Child([sys.executable, "-c", INTERRUPTED, f"{tmp_path}/s.db"]) as run:
+        run.until(lambda: run.stdout == "one\n")
+        run.send(signal.SIGINT)
+        err = run.finish().stderr
     assert "KeyboardInterrupt" in err
     assert sum(held.completions for held in Store(f"{tmp_path}/s.db").ls()) == 2
 

@@ -3,13 +3,13 @@
 import importlib
 import json
 import pkgutil
-import subprocess
 import sys
 
 import pytest
 
 import rmr1_sdk
 from rmr1_sdk.errors import MissingExtraError
+from tests import processes
 
 HEAVY = (
     "torch", "transformers", "vllm", "llama_cpp", "trl", "openai", "anthropic", "fastapi", "scipy", "pandas", "numpy",
@@ -18,7 +18,7 @@ HEAVY = (
 
 
 def fresh(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return processes.run([sys.executable, "-c", code], check=True).stdout
 
 
 def test_import_brings_in_nothing_heavy_and_does_nothing() -> None:

@@ -312,7 +312,7 @@ MEGABYTES = {
 }
 
 
-@pytest.mark.timeout(60)  # quadratic reading would take hours; perf/reading.py shows how time grows
+# Quadratic reading would take hours, more than any test may; perf/reading.py shows how time grows.
 @pytest.mark.parametrize("name", MEGABYTES)
 def test_a_megabyte_does_not_hang_the_reader(name: str) -> None:
     text = MEGABYTES[name]

@@ -22,6 +22,7 @@ from rmr1_sdk.report.elements import el
 from rmr1_sdk.report.figures import Cell, Readings, StyleMatrix
 from rmr1_sdk.statistics.intervals import Bin, CoveragePoint, Interval
 from rmr1_sdk.types import Failure
+from tests import processes
 from tests.published import decided, says, write
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -31,7 +32,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def command(rmr1: list[str]) -> Command:
     def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
         given = [*rmr1, *map(str, arguments)]
-        return subprocess.run(given, capture_output=True, text=True, timeout=100, check=False)
+        return processes.run(given)
 
     return command
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -36,6 +35,7 @@ from rmr1_sdk.rewards.conversations import history, question
 from rmr1_sdk.rewards.preference import Row, grouped
 from rmr1_sdk.rewards.trl import JudgeReward, SyncJudgeReward, _ProcessGroup
 from rmr1_sdk.rewards.verl import compute_score
+from tests import processes
 from tests.replies import by_xs, by_xs_or_mute, mute
 
 A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
@@ -540,6 +540,6 @@ def test_importing_them_brings_in_no_trainer_and_no_tensors() -> None:
         "import rmr1_sdk.rewards.trl, rmr1_sdk.rewards.verl, rmr1_sdk.rewards.openrlhf\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = processes.run([sys.executable, "-c", code], check=True)
     heavy = {"torch", "trl", "transformers", "datasets", "numpy", "verl", "openrlhf", "openai", "rmr1_sdk.judge"}
     assert heavy & set(json.loads(ran.stdout)) == set()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable
 from math import inf, log
 from pathlib import Path
@@ -13,6 +12,7 @@ from rmr1_sdk.backends import Capabilities
 from rmr1_sdk.backends.conformance import CHECKS, check, likeness
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.types import Completion, Request, Usage
+from tests import processes
 
 TEXT = "one two three four five six seven eight nine ten eleven twelve"
 
@@ -149,7 +149,7 @@ def test_likeness_counts_texts_lengths_and_compares_probabilities() -> None:
 @pytest.mark.llama_cpp
 def test_llama_cpp_conforms(gguf: Path, rmr1: list[str]) -> None:
     command = [*rmr1, "doctor", "--conformance", "llama_cpp:smollm2-135m"]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    said = processes.run(command)
     rows = [json.loads(line) for line in said.stdout.splitlines()]
     assert {row["check"]: row["outcome"] for row in rows} == dict.fromkeys(CHECKS, "ok"), said.stdout
     assert said.returncode == 0

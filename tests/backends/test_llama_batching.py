@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import os
 import signal
 import sqlite3
-import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from math import exp
 from pathlib import Path
@@ -22,8 +19,7 @@ from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError
 from rmr1_sdk.types import Completion, Message, Request, Sampling
-from tests import gguf_files
-from tests.conftest import heed_ctrl_c
+from tests import gguf_files, processes
 
 pytestmark = pytest.mark.llama_cpp
 
@@ -220,20 +216,16 @@ def test_ctrl_c_in_the_middle_of_a_batch_leaves_the_store_whole(tmp_path: Path, 
     out = tmp_path / "out.jsonl"
     command = [*rmr1, "judge", str(pairs), "--model", f"llama_cpp:{gguf}", "--max-tokens", "48", "--out", str(out)]
     store = Path(f"{out}.store.db")
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=os.environ, preexec_fn=heed_ctrl_c
-    ) as running:
-        while not store.exists() or len(list(Store(store).export())) < 9:
-            assert running.poll() is None
-            time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
-    assert running.returncode == 130, said
+    with processes.Child(command) as running:
+        running.until(lambda: store.exists() and len(list(Store(store).export())) >= 9)
+        running.send(signal.SIGINT)
+        said = running.finish()
+    assert said.returncode == 130, said
     db = sqlite3.connect(store)
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     db.close()
     kept = [row["request"] for row in Store(store).export()]
     command += ["--limit", "5"]
-    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    processes.run(command, check=True)
     assert [row["request"] for row in Store(store).export()][: len(kept)] == kept
     assert len(out.read_text().splitlines()) == 5

@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import subprocess
 import sys
 import threading
 from math import exp
@@ -20,6 +19,8 @@ from rmr1_sdk.backends.llama_cpp import LlamaCpp
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError
 from rmr1_sdk.types import Completion, Message, Request, Sampling
+from tests import processes
+from tests.processes import LIMIT_S, forked
 
 pytestmark = pytest.mark.llama_cpp
 
@@ -163,7 +164,7 @@ def test_cancelling_stops_the_work(engine: LlamaCpp) -> None:
         begun.set()
 
     flight = submit(engine.generate(STORY, on_text=tell))
-    assert begun.wait(60)
+    assert begun.wait(LIMIT_S)
     flight.cancel()
     assert "Paris" in ask(engine).text, "the thread is free for others"
     written = len(pieces)
@@ -227,12 +228,11 @@ def _judge_in_child(judge: Judge, results: Any) -> None:
 def test_a_forked_child_loads_its_own(engine: LlamaCpp) -> None:
     judge = Judge(engine, orders="given", sampling={"max_tokens": 16})
     here = judge.compare(PAIR)
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    child = context.Process(target=_judge_in_child, args=(judge, results))
-    child.start()
-    there = json.loads(results.get(timeout=90))
-    child.join(30)
+    results: Any = multiprocessing.SimpleQueue()
+    with forked(_judge_in_child, judge, results) as child:
+        child.join(LIMIT_S)
+        assert child.exitcode == 0
+        there = json.loads(results.get())
     assert [verdict["text"] for verdict in there["verdicts"]] == [verdict.text for verdict in here.verdicts]
 
 
@@ -304,11 +304,8 @@ def test_threads_wait_passively_unless_the_user_or_another_library_decided(
     gguf: Path, given: dict[str, str], first: str, spins: str, policy: str | None, lines: int
 ) -> None:
     unset = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    ran = subprocess.run(
-        [sys.executable, "-c", LOADED.format(first=first), gguf],
-        env=unset | {"OMP_DISPLAY_ENV": "VERBOSE"} | given,
-        capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
+    command = [sys.executable, "-c", LOADED.format(first=first), gguf]
+    ran = processes.run(command, env=unset | {"OMP_DISPLAY_ENV": "VERBOSE"} | given, check=True)
     assert f"GOMP_SPINCOUNT = '{spins}'" in ran.stderr  # libgomp says so when it is loaded
     assert ran.stdout.split() == [str(policy)] * 2
     assert ran.stderr.count("start with OMP_WAIT_POLICY=passive") == lines

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import pickle
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,11 +33,13 @@ from rmr1_sdk.backends.conformance import CHECKS, check
 from rmr1_sdk.backends.rmr1 import RMR1
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.server import Limits
+from tests import processes
 from tests.backends.test_conformance import Model
 from tests.judging.test_streaming import CHAT
+from tests.processes import LIMIT_S, until
 from tests.replies import always_a, by_xs, decided
 from tests.serving import serving
-from tests.test_server import Held, until
+from tests.test_server import Held
 
 HELLO = Request(messages=(Message(role="user", content="Hello"),))
 PAIRS = [Pair(question=f"What is {n}?", a=str(n), b="0", id=str(n)) for n in range(1, 30)]
@@ -136,7 +137,7 @@ def test_a_real_model_conforms_and_judges_the_same_over_a_server(gguf: Path, rmr
         assert last.judgment.verdicts[0].text == judgment.verdicts[0].text
         assert here.capabilities == there.capabilities
         command = [*rmr1, "doctor", "--conformance", f"rmr1:{server.url}"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+        said = processes.run(command)
     rows = [json.loads(line) for line in said.stdout.splitlines()]
     assert {row["check"]: row["outcome"] for row in rows} == dict.fromkeys(CHECKS, "ok"), said.stdout
     wait(submit(there.aclose()))
@@ -201,7 +202,7 @@ def test_a_server_that_is_full_is_asked_again() -> None:
         engine = engine_at(server.url)
         assert engine.capabilities.streaming
         first, second = submit(engine.generate(HELLO)), submit(engine.generate(HELLO))
-        assert there.came.acquire(timeout=5)
+        assert there.came.acquire(timeout=LIMIT_S)
         time.sleep(0.2)
         there.let()
         assert wait(first) == wait(second)
@@ -243,9 +244,9 @@ def test_cancelling_frees_the_engine(on_text: Callable[[str], Any]) -> None:
     there = Held()
     with serving(Judge(there)) as server:
         flight = submit(engine_at(server.url).generate(HELLO, on_text=on_text))
-        assert there.came.acquire(timeout=5)
+        assert there.came.acquire(timeout=LIMIT_S)
         flight.cancel()
-        assert there.sent_away.acquire(timeout=5)
+        assert there.sent_away.acquire(timeout=LIMIT_S)
 
 
 @contextmanager
@@ -273,11 +274,11 @@ def scripted(*answers: list[tuple[str, Any]], about: Any = None) -> Iterator[str
             self.wfile.write(text.encode())
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def text(piece: str) -> tuple[str, Any]:

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import uvicorn
 
 from rmr1_sdk import Judge
 from rmr1_sdk.server import create_app
+from tests.processes import LIMIT_S, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
@@ -45,16 +45,16 @@ def served(judge: Judge, *, key: str | None = None) -> Iterator[str]:
     """A server on loopback, and its address."""
     app = create_app(judge, keys=[key] if key else [])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
+        until(lambda: server.started or not thread.is_alive())
+        assert server.started
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(LIMIT_S)
+        assert not thread.is_alive(), "the server did not stop"
 
 
 Visit = Callable[..., "Page"]
@@ -96,7 +96,7 @@ def watched(
     context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     context.on("request", lambda request: asked.append(request.url))
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(LIMIT_S * 1000)
     page.on("console", log)
     page.on("pageerror", lambda error: logged.append(str(error)))
     page.goto(origin)

@@ -10,6 +10,7 @@ import pytest
 from rmr1_sdk import BackendError, FakeBackend, Judge, Pair
 from tests.browser.conftest import Visit, served, watched
 from tests.browser.scripted import CHAT, PAIR, REASONING, UNDECIDED, Scripted, turned
+from tests.processes import LIMIT_S
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -280,14 +281,14 @@ def test_stop_stops_the_engine_and_keeps_what_was_written(visit: Visit) -> None:
     assert part(order(page, "BA"), "eval").text_content() == "Accuracy decides"
     assert page.locator(".outcome, .being-written").count() == 0
     assert not page.get_by_role("alert").is_visible()
-    assert backend.stopped.wait(10)
+    assert backend.stopped.wait(LIMIT_S)
     backend.until = ""
     page.get_by_role("button", name="Compare").click()
     assert "is better" in str(outcome(page).text_content())
 
 
 def test_what_was_written_before_time_ran_out_stays(visit: Visit) -> None:
-    page = visit(Judge(Scripted(CHAT, until="Accuracy decides"), timeout_s=1))
+    page = visit(Judge(Scripted(CHAT, until="Accuracy decides"), timeout_s=5))
     found = compare(page)
     assert found.locator(".reason").text_content() == ("The time was over before there was anything to read. timeout")
     assert part(order(page, "AB"), "eval").text_content() == "Accuracy decides"

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from rmr1_sdk import FakeBackend, Judge, Judgment, Pair
 from rmr1_sdk.benchmarks import BENCHMARKS, load
 from rmr1_sdk.report import as_page, make_report, read_runs
+from tests import processes
 from tests.browser.conftest import watched
 from tests.browser.scripted import CHAT, UNDECIDED, Scripted
 from tests.browser.test_page import LOW_CONTRAST, SCORES, texts
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, rmr1: list[str]) -> Path:
     data = write("rewardbench", folder, BENCHMARKS["rewardbench"].counts)
 
     def run(*arguments: object) -> None:
-        subprocess.run([*rmr1, *map(str, arguments)], check=True, capture_output=True, timeout=300)
+        processes.run([*rmr1, *arguments], check=True)
 
     for name in RUNS:
         model = ("--model", f"fake:tests.replies:{name}", "--orders", "both", "--no-store")

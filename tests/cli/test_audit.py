@@ -2,10 +2,7 @@
 
 import json
 import os
-import pty
-import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 import pytest
 
 from rmr1_sdk.audit import SECTIONS, Audit
+from tests import processes
 
 FIRST = ["--model", "fake:tests.replies:always_a"]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -23,7 +21,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def run(rmr1: list[str]) -> Run:
     def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
         command = [*rmr1, "audit", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, **options)
+        return processes.run(command, **options)
 
     return run
 
@@ -70,14 +68,9 @@ def test_a_killed_audit_goes_on_where_it_was(rmr1: list[str], run: Run, tmp_path
     out, asked = tmp_path / "out", tmp_path / "asked"
     options = ["--model", "fake:tests.replies:logged", "--out", out, "--tries", 4, "--max-concurrency", 4]
     environment = {**os.environ, "ASKED": str(asked)}
-    begun = subprocess.Popen(
-        [*rmr1, "audit", *map(str, options)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    with begun:
-        while not asked.exists() or len(asked.read_text().splitlines()) < 200:
-            assert begun.poll() is None, begun.communicate()
-            time.sleep(0.01)
-        begun.send_signal(signal.SIGKILL)
+    with processes.Child([*rmr1, "audit", *options], env=environment) as begun:
+        begun.until(lambda: asked.exists() and len(asked.read_text().splitlines()) >= 200)
+        begun.kill()
     assert not (out / "audit.json").exists()
     said = run(*options, env=environment)
     assert said.returncode == 0, said.stderr
@@ -91,12 +84,7 @@ def test_a_killed_audit_goes_on_where_it_was(rmr1: list[str], run: Run, tmp_path
 
 
 def test_a_person_gets_text(rmr1: list[str]) -> None:
-    ours, theirs = pty.openpty()
-    command = [*rmr1, "audit", *FIRST, "--only", "position"]
-    subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, check=True, timeout=100)
-    os.close(theirs)
-    text = os.read(ours, 100_000).decode()
-    os.close(ours)
+    text = processes.run_on_a_terminal([*rmr1, "audit", *FIRST, "--only", "position"]).stdout
     assert "== position: does it matter which answer is shown first?" in text
     assert "takes what is shown first                 100.0% [86.2%, 100.0%]   48 readings" in text
 

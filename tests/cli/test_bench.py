@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import subprocess
 from collections.abc import Callable
 from itertools import islice
@@ -16,6 +15,7 @@ from rmr1_sdk.benchmarks import BENCHMARKS, Scores, load
 from rmr1_sdk.bulk import Shards
 from rmr1_sdk.files.cache import cache_folder
 from rmr1_sdk.files.judgments import read_judgments
+from tests import processes
 from tests.published import says, write
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -26,7 +26,7 @@ FAKE = "fake:tests.replies:decided"
 def run(rmr1: list[str]) -> Run:
     def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
         command = [*rmr1, "bench", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, **options)
+        return processes.run(command, **options)
 
     return run
 
@@ -120,7 +120,7 @@ def test_what_rmr1_judge_left_is_scored_too(run: Run, rmr1: list[str], tmp_path:
     pairs = list(load("ifbench", source, partial=True).pairs())
     data.write_text("".join(pair.model_dump_json() + "\n" for pair in pairs))
     judged = [*rmr1, "judge", data, "--model", FAKE, "--out", tmp_path / "said.csv", "--orders", "given"]
-    subprocess.run(list(map(str, judged)), check=True, capture_output=True)
+    processes.run(judged, check=True)
     (own,) = scores(run("pairs", "--from", tmp_path / "said.csv"))
     assert (own.judged, own.notes) == (4, ('fake: asked with orders "given", where the profile has "both"',))
     (theirs,) = scores(run("ifbench", "--from", tmp_path / "said.csv", "--data", source, "--partial"))
@@ -193,11 +193,8 @@ def test_a_folder_is_gone_on_with_as_it_was_begun(run: Run, tmp_path: Path) -> N
 def test_a_person_gets_a_table_on_the_screen(rmr1: list[str], tmp_path: Path) -> None:
     data = write("pandalm", tmp_path, {"": 30})
     command = [*rmr1, "bench", "pandalm", "--data", str(data), "--partial", "--model", FAKE]
-    ours, theirs = pty.openpty()
-    said = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True, check=True)
-    os.close(theirs)
-    table = os.read(ours, 100_000).decode()
-    os.close(ours)
+    said = processes.run_on_a_terminal(command)
+    table = said.stdout
     assert said.stderr == ""
     for part in (
         "figure ",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import resource
 import subprocess
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from rmr1_sdk import Judgment, Ranking
 from rmr1_sdk.files.judgments import read_judgments
 from rmr1_sdk.files.models import MODELS
+from tests import processes
 
 GOOD = {"question": "2 + 2?", "a": "4", "b": "5", "label": "A"}
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -23,7 +23,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def run(rmr1: list[str], tmp_path: Path) -> Run:
     def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
         command = [*rmr1, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, **options)
+        return processes.run(command, **options)
 
     return run
 
@@ -117,11 +117,8 @@ def test_votes_of_a_file_stop_early(run: Run, tmp_path: Path) -> None:
 
 def test_a_person_gets_a_table(rmr1: list[str], tmp_path: Path) -> None:
     path = pairs_file(tmp_path, GOOD | {"id": "first"}, GOOD | {"a": "5"})
-    ours, theirs = pty.openpty()
-    subprocess.run([*rmr1, *map(str, judged("always_a", path))], stdout=theirs, stderr=subprocess.PIPE, check=True)
-    os.close(theirs)
-    table = [line.split() for line in os.read(ours, 100_000).decode().splitlines()]
-    os.close(ours)
+    shown = processes.run_on_a_terminal([*rmr1, *judged("always_a", path)]).stdout
+    table = [line.split() for line in shown.splitlines()]
     assert table[0] == ["pair", "winner", "p(A)", "orders", "forced", "seconds"]
     assert table[1] == ["first", "tie", "0.50", "differ", "0", "0.0"]
     assert table[2][:4] == ["2", "tie", "0.50", "-"]
@@ -230,11 +227,7 @@ def test_a_file_of_lists_is_ranked(run: Run, tmp_path: Path) -> None:
 
 def test_a_person_gets_a_table_of_ranks(rmr1: list[str], tmp_path: Path) -> None:
     path = lists_file(tmp_path, LIST | {"id": "first", "answers": ["4", "a long answer " * 9, "4"]})
-    ours, theirs = pty.openpty()
-    subprocess.run([*rmr1, *map(str, ranked("always_a", path))], stdout=theirs, stderr=subprocess.PIPE, check=True)
-    os.close(theirs)
-    table = os.read(ours, 100_000).decode().splitlines()
-    os.close(ours)
+    table = processes.run_on_a_terminal([*rmr1, *ranked("always_a", path)]).stdout.splitlines()
     assert [line.split() for line in table[:4]] == [
         ["==", "first"],
         ["rank", "score", "answer"],

@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-import subprocess
 import sys
 from importlib import import_module
 
@@ -11,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rmr1_sdk.cli import COMMANDS, app
+from tests import processes
 
 GROUPS = {path.partition(" ")[0] for path in COMMANDS if " " in path}
 BARE = """
@@ -26,7 +26,7 @@ group.command("two")(lambda: None)
 def loaded(app: str, arguments: list[str]) -> set[str]:
     """The modules that a process has imported when it has printed its help."""
     code = f"import json, sys\n{app}\ntry:\n    app({arguments})\nfinally:\n    print(json.dumps(list(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    said = processes.run([sys.executable, "-c", code], check=True)
     assert "Usage:" in said.stdout
     return set(json.loads(said.stdout.splitlines()[-1]))
 

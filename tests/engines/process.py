@@ -1,53 +1,54 @@
 """A real server as a process of its own, which can be killed and started again on its port."""
 
 import logging
-import os
-import signal
 import socket
-import subprocess
-import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
 from rmr1_sdk import Judge, Pair
 from rmr1_sdk.backends.openai import OpenAI
 from rmr1_sdk.concurrency import submit, wait
+from tests.processes import Child, until
 
 
 class Served:
-    """`command` makes the command line from a port; `log` takes what the server says."""
+    """`command` makes the command line from a port. Up when the block is entered, and killed when it is left."""
 
-    def __init__(self, command: Callable[[int], list[str]], log: Path) -> None:
+    def __init__(self, command: Callable[[int], list[str]]) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._command = command(self.port)
-        self._log = log
-        self.start()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._stack as stack:
+            self.start()
+            self._child.until(self._answers)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     def start(self) -> None:
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
+        self._child = self._stack.enter_context(Child(self._command))
 
-    def wait(self) -> None:
-        for _ in range(1000):
-            try:
-                urllib.request.urlopen(f"{self.url}/models", timeout=5).close()
-            except OSError:
-                assert self.process.poll() is None, self._log.read_text()[-3000:]
-                time.sleep(0.1)
-            else:
-                return
-        raise AssertionError("the server did not come up")
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self.url}/models", timeout=5).close()
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """kill -9, of the processes it started too."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        self._child.kill()
 
     @property
     def url(self) -> str:
@@ -62,8 +63,7 @@ def outlive(server: Served, store: Path, caplog: pytest.LogCaptureFixture) -> No
         judgments = judge.compare_many(pairs)
         done = [next(judgments)]
         server.kill()
-        while "trying again" not in caplog.text:
-            time.sleep(0.1)
+        until(lambda: "trying again" in caplog.text)
         server.start()
         done += list(judgments)
         assert [judgment.pair_id for judgment in done] == [str(n) for n in range(1, 7)]

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.processes import LIMIT_S
+
 
 @dataclass
 class Asked:
@@ -49,12 +51,12 @@ class Server:
 
     def __enter__(self) -> "Server":
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(LIMIT_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(LIMIT_S)
 
     @property
     def url(self) -> str:

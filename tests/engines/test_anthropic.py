@@ -135,7 +135,6 @@ def behind(engine: LlamaCpp) -> Behaviour:
     return behave
 
 
-@pytest.mark.timeout(400)  # on a busy machine
 def test_it_conforms_with_a_real_model_behind_the_wire_format(server: Server, engine: Anthropic, gguf: Path) -> None:
     model = LlamaCpp(gguf, n_ctx=1024)
     server.behave = behind(model)

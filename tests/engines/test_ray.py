@@ -2,11 +2,10 @@
 
 import json
 import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ import pytest
 
 from rmr1_sdk.benchmarks import BENCHMARKS
 from rmr1_sdk.files.judgments import read_judgments
+from tests.processes import Child, run, until
 from tests.published import write
 
 BLOCK = 50
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., Child]
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def start(rmr1: list[str], tmp_path: Path) -> Start:
-    def start(address: str, out: Path, *more: object, pairs: int = 2000) -> "subprocess.Popen[str]":
+def start(rmr1: list[str], tmp_path: Path) -> Iterator[Start]:
+    def start(address: str, out: Path, *more: object, pairs: int = 2000) -> Child:
         path = tmp_path / "pairs.jsonl"
         if not path.exists():
             path.write_text(
@@ -42,9 +42,10 @@ def start(rmr1: list[str], tmp_path: Path) -> Start:
             )
         command = [*rmr1, "judge", path, "--model", "fake:tests.replies:logged", "--out", out]
         command += ["--ray", address, "--block-size", BLOCK, *more]
-        return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return stack.enter_context(Child(command))
 
-    return start
+    with ExitStack() as stack:
+        yield start
 
 
 @pytest.fixture
@@ -66,23 +67,16 @@ def add_node(cluster: Any) -> Any:
     return cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=10**8)
 
 
-def wait_for(there: Callable[[], bool], timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not there():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def shards(out: Path) -> list[Path]:
     return sorted(out.glob("part-*.parquet"))
 
 
-def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
+def ended(process: Child) -> dict[str, Any]:
     """The summary of a run that went well."""
-    said, told = process.communicate(timeout=100)
-    assert process.returncode == 0, told
-    summary: dict[str, Any] = json.loads(said)
-    return summary | {"told": told}
+    said = process.finish()
+    assert said.returncode == 0, said.stderr
+    summary: dict[str, Any] = json.loads(said.stdout)
+    return summary | {"told": said.stderr}
 
 
 def test_a_lost_node_costs_what_was_in_flight(cluster: Any, start: Start, asked: Path, tmp_path: Path) -> None:
@@ -90,7 +84,7 @@ def test_a_lost_node_costs_what_was_in_flight(cluster: Any, start: Start, asked:
     doomed = add_node(cluster)
     out = tmp_path / "out.parquet"
     running = start(cluster.address, out, "--replicas", 2, "--gpus", 1, "--cpus", 0.5)
-    wait_for(lambda: len(shards(out)) >= 6)
+    running.until(lambda: len(shards(out)) >= 6)
     cluster.remove_node(doomed, allow_graceful=False)
     assert len(shards(out)) < 30
     summary = ended(running)
@@ -108,11 +102,11 @@ def test_a_lost_node_costs_what_was_in_flight(cluster: Any, start: Start, asked:
 def test_a_killed_run_goes_on_with_the_blocks_that_have_no_shard(start: Start, asked: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     killed = start("local", out, "--replicas", 2)
-    wait_for(lambda: len(shards(out)) >= 6)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    killed.until(lambda: len(shards(out)) >= 6)
+    killed.send(signal.SIGKILL)
+    killed.finish()
     found = {path: path.stat().st_mtime_ns for path in shards(out)}
-    wait_for(lambda: not replicas())  # they notice that they are alone
+    until(lambda: not replicas())  # they notice that they are alone
     before = len(asked.read_text().split())
     summary = ended(start("local", out))
     assert {path: path.stat().st_mtime_ns for path in found} == found
@@ -121,10 +115,9 @@ def test_a_killed_run_goes_on_with_the_blocks_that_have_no_shard(start: Start, a
     assert (summary["pairs"], summary["right"]) == (2000, summary["winners"]["A"])
     record = json.loads((tmp_path / "run.json").read_text())
     assert (record["block_size"], record["summary"]["pairs"], record["prompt"]) == (BLOCK, 2000, "cor")
-    other = start("local", out, "--seed", 1)
-    _, told = other.communicate(timeout=100)
+    other = start("local", out, "--seed", 1).finish()
     assert other.returncode == 2
-    assert "out.parquet was begun with another seed" in told
+    assert "out.parquet was begun with another seed" in other.stderr
 
 
 def test_a_benchmark_is_judged_by_shard_and_scored_as_in_one_process(
@@ -135,9 +128,8 @@ def test_a_benchmark_is_judged_by_shard_and_scored_as_in_one_process(
     def bench(name: str, *more: object) -> dict[str, Any]:
         given = ["bench", "llmbar", "--data", data, "--model", "fake:tests.replies:logged", "--limit", 42]
         command = [*rmr1, *given, "--out", tmp_path / name, *more]
-        return ended(
-            subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        )
+        with Child(command) as child:
+            return ended(child)
 
     alone = bench("alone")
     report = ("--ray", "local", "--block-size", 10, "--report", tmp_path / "r.json")
@@ -156,13 +148,13 @@ def test_a_benchmark_is_judged_by_shard_and_scored_as_in_one_process(
     assert again["scores"] == alone["scores"]
     assert json.loads((tmp_path / "r.json").read_text())["runs"][0]["outcomes"]["judged"] == 42
     rescored = [*rmr1, "bench", "llmbar", "--from", str(tmp_path / "over")]
-    said = subprocess.run(rescored, capture_output=True, text=True, check=True)
+    said = run(rescored, check=True)
     assert json.loads(said.stdout)["scores"][0]["figures"] == alone["scores"][0]["figures"]
 
 
 def replicas() -> list[str]:
     """Processes of replicas, whoever started them."""
-    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    found = run(["ps", "-eo", "args"], check=True).stdout
     return [line for line in found.splitlines() if line.startswith("ray::Replica")]
 
 
@@ -173,7 +165,7 @@ def test_errors_of_replicas_are_told_as_what_they_are(rmr1: list[str], asked: Pa
     def told(model: str, address: str = "local") -> tuple[int, str]:
         out = tmp_path / model.split(":")[-1]
         command = [*rmr1, "judge", path, "--out", out, "--model", model, "--ray", address]
-        said = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        said = run(command)
         return said.returncode, said.stderr.splitlines()[-1]
 
     not_there = "error: fake:tests.replies:none: give it as "
@@ -196,5 +188,5 @@ def test_replicas_that_are_not_alike_are_refused(asked: Path) -> None:
         "    pool.record()\n"
         "    while True: pool._next()\n"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    said = run([sys.executable, "-c", program])
     assert "ConfigError: replicas differ in process; give every machine the same versions" in said.stderr

@@ -18,15 +18,13 @@ HELLO = Request(messages=(Message(role="user", content="Say hello."),), sampling
 
 
 @pytest.fixture(scope="module")
-def server(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def server(gguf: Path) -> Iterator[Served]:
     def command(port: int) -> list[str]:
         options = ["--model", str(gguf), "--port", str(port), "--n_ctx", "2048", "--verbose", "false"]
         return [sys.executable, "-W", "ignore", "-m", "llama_cpp.server", *options]
 
-    server = Served(command, tmp_path_factory.mktemp("server") / "log")
-    server.wait()
-    yield server
-    server.kill()
+    with Served(command) as server:
+        yield server
 
 
 @pytest.fixture

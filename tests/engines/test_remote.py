@@ -21,6 +21,7 @@ from rmr1_sdk.backends.remote import AdaptiveLimiter, without_secrets
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.types import Completion, Message, Request
 from tests.engines.server import Asked, Reply, Server, chat, refused
+from tests.processes import LIMIT_S, until
 
 HELLO = Request(messages=(Message(role="user", content="Hello"),))
 KEY = "sk-planted-9f8e7d6c5b4a"
@@ -106,7 +107,8 @@ def test_a_server_that_is_away_is_waited_for_and_reported(caplog: pytest.LogCapt
     _opened.append(backend)
     with caplog.at_level(logging.WARNING):
         flight = submit(backend.generate(HELLO))
-        wait(submit(asyncio.sleep(0.8)))
+        until(lambda: "trying again" in caplog.text)
+        wait(submit(asyncio.sleep(0.8)))  # meanwhile it tries again, and says no more
         assert not flight.done()
         with Server(lambda _: chat("back"), port) as server:
             assert wait(flight).text == "back"
@@ -190,7 +192,7 @@ def test_a_window_is_first_come_first_served_and_survives_those_who_leave() -> N
         tasks[2].cancel()
         tasks[0].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.wait_for(work(9), 1)
+        await asyncio.wait_for(work(9), LIMIT_S)
         return order
 
     assert asyncio.run(main()) == [0, 1, 3, 4, 9]
@@ -218,16 +220,12 @@ def test_a_server_that_takes_32_is_asked_for_no_more_for_long() -> None:
 
 def test_cancelling_closes_the_connection() -> None:
     reply = chat("late")
-    reply.delay_s = 30
+    reply.delay_s = 2 * LIMIT_S
     with Server(lambda _: reply) as server:
         flight = submit(openai(server).generate(HELLO))
-        while not server.flying:
-            wait(submit(asyncio.sleep(0.01)))
+        until(lambda: server.flying)
         flight.cancel()
-        for _ in range(500):
-            if server.dropped:
-                break
-            wait(submit(asyncio.sleep(0.01)))
+        until(lambda: server.dropped)
         assert server.dropped == 1
 
 

@@ -3,10 +3,10 @@
 import base64
 import os
 import re
-import subprocess
 import zlib
 from pathlib import Path
 
+from tests import processes
 from tests.engines.server import Asked, Reply, Server, chat
 from tests.engines.test_remote import KEY
 from tests.published import write
@@ -19,7 +19,7 @@ def test_a_key_is_in_no_report(rmr1: list[str], tmp_path: Path) -> None:
 
     def run(*arguments: object) -> None:
         given = [*rmr1, *map(str, arguments)]
-        done = subprocess.run(given, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        done = processes.run(given, env=environment)
         assert done.returncode == 0, done.stderr
 
     out = tmp_path / "run"

@@ -2,10 +2,7 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from rmr1_sdk.training.data.held_out import HeldOut
 from rmr1_sdk.training.learn import sft as stage
 from rmr1_sdk.training.learn.sft import Example, SftResult, example, make_trainer, sft
 from rmr1_sdk.training.learn.trainers import load
+from tests import processes
 from tests.engines.training import EASY, on_the_hub, plan, traces, write
 from tests.engines.trl_policy import UNTESTED_VLLM
 
@@ -175,19 +173,15 @@ def test_after_kill_9_the_same_command_goes_on_and_ends_with_the_same_files(tmp_
         *("--out", tmp_path / "killed"),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": str(_threads())}
-    with subprocess.Popen([str(word) for word in command], env=environment, stderr=subprocess.DEVNULL) as first:
-        while not list((tmp_path / "killed").glob("checkpoints/checkpoint-*/whole")):
-            assert first.poll() is None
-            time.sleep(0.01)
-        os.kill(first.pid, signal.SIGKILL)
+    with processes.Child(command, env=environment) as first:
+        first.until(lambda: list((tmp_path / "killed").glob("checkpoints/checkpoint-*/whole")))
+        first.kill()
     steps = [json.loads(row)["step"] for row in (tmp_path / "killed" / "figures.jsonl").read_text().splitlines()]
     assert 8 <= max(steps) < 32
     with (tmp_path / "killed" / "figures.jsonl").open("a") as file:
         file.write('{"step": 9, "lo')  # as if it had been killed while it wrote
     (tmp_path / "killed" / "checkpoints" / "checkpoint-99").mkdir()  # or while it saved
-    again = subprocess.run(
-        [str(word) for word in command], env=environment, capture_output=True, text=True, timeout=100, check=True
-    )
+    again = processes.run(command, env=environment, check=True)
     assert SftResult.model_validate_json(again.stdout).steps == 32
     assert _digests(tmp_path / "killed") == _digests(whole)
     assert not (tmp_path / "killed" / "checkpoints").exists()
@@ -271,10 +265,10 @@ def test_which_commit_of_a_model_on_the_hub_was_trained_is_noted(
         "--out",
         tmp_path / "x",
     ]
-    command = [str(word) for word in [*rmr1, "train", stage, data, *flags, *shared]]
+    command = [*rmr1, "train", stage, data, *flags, *shared]
     environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
-    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment, timeout=110)
+    ran = processes.run(command, cwd=root, env=environment)
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert json.loads((tmp_path / "x" / "step.json").read_text())["model_commit"] == commit
 
@@ -292,7 +286,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, rmr1: list[str]) -> N
         *("--out", tmp_path / "two"),
     ]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment, timeout=110)
+    ran = processes.run(command, env=environment)
     assert ran.returncode == 0, ran.stderr[-3000:]
     one, two = (
         [json.loads(row) for row in (tmp_path / name / "figures.jsonl").read_text().splitlines()]

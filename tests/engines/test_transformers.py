@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import pickle
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,7 +21,9 @@ from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.prompts import COR
 from rmr1_sdk.training.tiny.model import make
 from rmr1_sdk.types import Completion, Message, Request, Sampling
+from tests import processes
 from tests.engines.training import SMALL, on_the_hub, traces
+from tests.processes import LIMIT_S
 
 pytest.importorskip("torch", reason="needs torch and transformers; `make test-engines` installs them")
 
@@ -119,7 +120,7 @@ def test_cancelling_stops_the_work(engine: Transformers) -> None:
     begun = threading.Event()
     long = STORY.model_copy(update={"sampling": Sampling(max_tokens=4000, temperature=1.0, seed=1)})
     flight = submit(engine.generate(long, on_text=lambda _: begun.set()))
-    assert begun.wait(60)
+    assert begun.wait(LIMIT_S)
     flight.cancel()
     assert ask(engine).text.startswith(" Paris"), "long before 4,000 tokens"
 
@@ -157,7 +158,7 @@ def test_the_commit_of_a_name_on_the_hub_is_in_its_identity(tmp_path: Path) -> N
     code = "from rmr1_sdk.backends.transformers import Transformers; print(Transformers('someone/tiny').identity)"
     environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     command, root = [sys.executable, "-c", code], Path(__file__).parents[2]
-    ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=110)
+    ran = processes.run(command, cwd=root, env=environment)
     assert ran.stdout.startswith(f"transformers:someone/tiny:{commit}:"), ran.stderr[-3000:]
 
 

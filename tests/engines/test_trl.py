@@ -2,7 +2,6 @@
 
 import json
 import logging
-import subprocess
 import sys
 from collections import Counter
 from math import isnan
@@ -13,6 +12,7 @@ import pytest
 
 from rmr1_sdk import FakeBackend, Judge, JudgeUnavailable, Request
 from rmr1_sdk.rewards.trl import SyncJudgeReward
+from tests import processes
 from tests.engines import trl_policy
 from tests.engines.trl_policy import Kept, Recorded, grpo
 
@@ -79,12 +79,8 @@ def test_groups_over_two_processes_never_mix_prompts(tmp_path: Path) -> None:
     Begun by torchrun, which is what `accelerate launch` begins processes with; on CPUs alone that wants MPI.
     """
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    ran = subprocess.run(
-        [sys.executable, *command, "-m", "tests.engines.trl_policy", str(tmp_path)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=110,
+    ran = processes.run(
+        [sys.executable, *command, "-m", "tests.engines.trl_policy", tmp_path], cwd=Path(__file__).parents[2]
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))

@@ -26,9 +26,9 @@ from rmr1_sdk.errors import MissingExtraError
 from rmr1_sdk.prompts import COR
 from rmr1_sdk.types import Completion, Message, Request, Sampling
 from tests.engines.process import Served, outlive
+from tests.processes import LIMIT_S
 
 pytest.importorskip("vllm", reason="needs vLLM; `make test-engines` installs its CPU build")
-pytestmark = pytest.mark.timeout(300)  # each engine takes half a minute to start
 
 OPTIONS: dict[str, Any] = {
     "dtype": "float32", "max_model_len": 4096, "gpu_memory_utilization": 0.3, "enforce_eager": True,
@@ -161,7 +161,7 @@ def test_pieces_of_characters_are_joined(engine: VLLM) -> None:
 def test_cancelling_stops_the_work(engine: VLLM) -> None:
     begun = threading.Event()
     flight = submit(engine.generate(ENDLESS, on_text=lambda _: begun.set()))
-    assert begun.wait(60)
+    assert begun.wait(LIMIT_S)
     llm = inside(engine)
     assert not wait(submit(llm.reset_prefix_cache())), "its blocks are in use"
     flight.cancel()
@@ -253,12 +253,12 @@ def test_an_engine_that_dies_tells_everyone_and_starts_again(checkpoint: Path, a
 
     begun = threading.Event()
     flight = submit(adapted.generate(ENDLESS, on_text=lambda _: begun.set()))
-    assert begun.wait(60)
+    assert begun.wait(LIMIT_S)
     wait(submit(adapted.aclose()))
     with pytest.raises(BackendError, match="the engine was closed"):
         wait(flight)
     for child in set(multiprocessing.active_children()) - before:
-        child.join(30)  # they were told to end
+        child.join(LIMIT_S)  # they were told to end
         assert not child.is_alive()
 
 
@@ -285,10 +285,8 @@ def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         options += ["--no-enable-chunked-prefill", "--max-num-batched-tokens=4096"]
         return [sys.executable, str(folder / "serve.py"), "serve", str(checkpoint), *options]
 
-    server = Served(command, folder / "log")
-    server.wait()
-    yield server
-    server.kill()
+    with Served(command) as server:
+        yield server
 
 
 def test_a_server_conforms(server: Served, engine: VLLM) -> None:

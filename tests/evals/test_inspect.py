@@ -1,6 +1,5 @@
 """Real evaluations of inspect-ai, whose model is scripted and whose scorer is our judge."""
 
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from math import isnan
@@ -33,6 +32,7 @@ from inspect_ai.scorer import Score
 from inspect_ai.solver import generate, user_message
 
 from rmr1_sdk.rewards.inspect import judge_scorer
+from tests import processes
 
 # inspect's own call of tenacity
 pytestmark = pytest.mark.filterwarnings("ignore:The 'initial' parameter is deprecated:DeprecationWarning")
@@ -189,19 +189,9 @@ def test_inspects_command_scores_a_log_again_by_the_scorers_name(tmp_path: Path)
     assert log.eval.scorers[0].options == {"judge": BY_XS}
     again = tmp_path / "again.eval"
     command = ["score", log.location, "--scorer", "rmr1_sdk/judge_scorer", "-S", f"judge={BY_XS}", "-S", "votes=3"]
-    ran = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("inspect")),
-            *command,
-            "--output-file",
-            str(again),
-            "--action",
-            "overwrite",
-        ],
+    ran = processes.run(
+        [Path(sys.executable).with_name("inspect"), *command, "--output-file", again, "--action", "overwrite"],
         cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=100,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     [score] = scores(read_eval_log(str(again)))

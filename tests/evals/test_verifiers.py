@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ vf = pytest.importorskip("verifiers.v1", reason="needs verifiers; `make test-eva
 
 from verifiers.v1.cli.eval.runner import run_eval
 from verifiers.v1.configs.cli.eval import EvalConfig
+
+from tests import processes
 
 BY_XS = "fake:tests.replies:by_xs_or_mute"
 SUBPROCESS = {"runtime": {"type": "subprocess"}}
@@ -254,13 +255,10 @@ def test_verifiers_command_runs_it_from_a_file_with_a_judge_behind_a_server(tmp_
         judge = {"model": "judge", "base_url": f"{server.url}/v1", "options": {"force_verdict": False}}
         file = tmp_path / "run.json"
         file.write_text(json.dumps(plan(server, tmp_path, {"rows": rows("x")}, judge)))
-        ran = subprocess.run(
-            [str(Path(sys.executable).with_name("vf-eval")), "@", str(file), "--no-rich"],
+        ran = processes.run(
+            [Path(sys.executable).with_name("vf-eval"), "@", file, "--no-rich"],
             cwd=Path(__file__).parents[2],
             env={**os.environ, "PYTHONPATH": str(PLUGINS)},
-            capture_output=True,
-            text=True,
-            timeout=100,
         )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     [file] = (tmp_path / "runs").rglob("traces.jsonl")

@@ -4,19 +4,18 @@ import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from rmr1_sdk.files.models import find_gguf
+from tests import processes
 
 FILES = {"m-Q4_1.gguf": b"GGUF" + bytes(24_000_000), "m-Q8_0.gguf": b"GGUF8", "config.json": b"{}"}
 FIND = "import sys; from rmr1_sdk.files.models import find_gguf; print(find_gguf(sys.argv[1]))"
@@ -25,7 +24,7 @@ FIND = "import sys; from rmr1_sdk.files.models import find_gguf; print(find_gguf
 class Hub(ThreadingHTTPServer):
     """Speaks as much of the hub's protocol as a download takes.
 
-    `pause_at` holds a file back from that byte on; `break_at` closes the connection after so many bytes.
+    `pause_at` holds a file back from that byte on, to the end; `break_at` closes the connection after so many bytes.
     """
 
     def __init__(self) -> None:
@@ -35,6 +34,7 @@ class Hub(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.pause_at: int | None = None
         self.break_at: int | None = None
+        self.closed = Event()
         Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -87,7 +87,7 @@ class _Answer(BaseHTTPRequestHandler):
         self.wfile.write(content[:pause])
         if pause is not None and len(content) > pause:
             self.wfile.flush()
-            time.sleep(30)
+            self.server.closed.wait()
         self.wfile.write(content[len(content[:pause]) :])
 
     def log_message(self, *_: object) -> None:
@@ -98,6 +98,7 @@ class _Answer(BaseHTTPRequestHandler):
 def hub() -> Iterator[Hub]:
     server = Hub()
     yield server
+    server.closed.set()
     server.shutdown()
     server.server_close()
 
@@ -108,14 +109,7 @@ def environment(hub: Hub, tmp_path: Path, **more: str) -> dict[str, str]:
 
 
 def find(hub: Hub, tmp_path: Path, name: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", FIND, name],
-        env=environment(hub, tmp_path, **more),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return processes.run([sys.executable, "-c", FIND, name], env=environment(hub, tmp_path, **more))
 
 
 def test_a_file_is_downloaded_once_and_then_needs_no_network(hub: Hub, tmp_path: Path) -> None:
@@ -129,14 +123,10 @@ def test_a_file_is_downloaded_once_and_then_needs_no_network(hub: Hub, tmp_path:
 
 def test_a_killed_download_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
     hub.pause_at = 15_000_000
-    killed = subprocess.Popen([sys.executable, "-c", FIND, "org/repo:Q4_1"], env=environment(hub, tmp_path))
     cache = tmp_path / "cache"
-    for _ in range(300):
-        if sum(file.stat().st_size for file in cache.rglob("*.part")) > 5_000_000:
-            break
-        time.sleep(0.1)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    with processes.Child([sys.executable, "-c", FIND, "org/repo:Q4_1"], env=environment(hub, tmp_path)) as killed:
+        killed.until(lambda: sum(file.stat().st_size for file in cache.rglob("*.part")) > 5_000_000)
+        killed.kill()
     hub.pause_at = None
     hub.asked.clear()
     again = find(hub, tmp_path, "org/repo:Q4_1")
@@ -155,10 +145,11 @@ def test_a_broken_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None
 
 def test_two_processes_download_once(hub: Hub, tmp_path: Path) -> None:
     command = [sys.executable, "-c", FIND, "org/repo:Q4_1"]
-    both = [
-        subprocess.Popen(command, env=environment(hub, tmp_path), stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    paths = {process.communicate(timeout=60)[0] for process in both}
+    with (
+        processes.Child(command, env=environment(hub, tmp_path)) as one,
+        processes.Child(command, env=environment(hub, tmp_path)) as other,
+    ):
+        paths = {one.finish().stdout, other.finish().stdout}
     assert Path(paths.pop().strip()).read_bytes() == FILES["m-Q4_1.gguf"]
     assert paths == set()
     assert len([line for line in hub.asked if line.startswith("GET m-Q4_1.gguf")]) == 1
@@ -211,12 +202,12 @@ def test_a_downloaded_model_judges(hub: Hub, tmp_path: Path, gguf: Path, rmr1: l
     pair = ["--question", "2+2?", "--a", "4", "--b", "5", "--max-tokens", "8"]
     model = ["judge", "--model", "llama_cpp:org/repo:Q4_1"]
     settings = environment(hub, tmp_path)
-    offline = subprocess.run([*rmr1, *model, *pair, "--offline"], env=settings, capture_output=True, text=True)
+    offline = processes.run([*rmr1, *model, *pair, "--offline"], env=settings)
     assert (offline.returncode, "the network is forbidden" in offline.stderr) == (2, True)
     assert hub.asked == []
-    online = subprocess.run([*rmr1, *model, *pair], env=settings, capture_output=True, text=True)
+    online = processes.run([*rmr1, *model, *pair], env=settings)
     assert json.loads(online.stdout)["model"] == "smol-Q4_1", online.stderr
-    again = subprocess.run([*rmr1, *model, *pair, "--offline"], env=settings, capture_output=True, text=True)
+    again = processes.run([*rmr1, *model, *pair, "--offline"], env=settings)
     assert json.loads(again.stdout)["verdicts"] == json.loads(online.stdout)["verdicts"]
 
 

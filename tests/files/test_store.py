@@ -1,13 +1,13 @@
 import asyncio
 import json
-import multiprocessing
 import os
 import pickle
 import signal
 import sqlite3
-import subprocess
+import sys
 import time
 from collections.abc import Awaitable
+from contextlib import ExitStack
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +17,7 @@ import pytest
 from rmr1_sdk import FakeBackend, Judge, Pair, Store, StoreError
 from rmr1_sdk.files.store import request_key
 from rmr1_sdk.types import Completion, Message, Request, Sampling
-from tests import replies
-from tests.conftest import heed_ctrl_c
+from tests import processes, replies
 
 T = TypeVar("T")
 
@@ -73,7 +72,7 @@ def test_eight_votes_are_eight_rows(tmp_path: Path) -> None:
     assert [held.completions for held in Store(tmp_path / "s.db").ls()] == [16]
 
 
-def _put_many(path: Path, name: str) -> None:
+def put_many(path: Path, name: str) -> None:
     async def main() -> None:
         store = Store(path)
         await asyncio.gather(*(store.put(name, request(str(n)), Completion(text=name)) for n in range(300)))
@@ -83,13 +82,15 @@ def _put_many(path: Path, name: str) -> None:
 
 
 def test_processes_share_a_store(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
     path = tmp_path / "s.db"
-    processes = [context.Process(target=_put_many, args=(path, name)) for name in ("one", "two", "three")]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
+    code = (
+        "import pathlib, sys; from tests.test_store import put_many; put_many(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    )
+    with ExitStack() as stack:
+        names = ("one", "two", "three")
+        children = [stack.enter_context(processes.Child([sys.executable, "-c", code, path, name])) for name in names]
+        for child in children:
+            child.finish(check=True)
     assert [(held.identity, held.completions) for held in Store(path).ls()] == [
         ("one", 300),
         ("three", 300),
@@ -182,21 +183,19 @@ def test_kill_9_costs_only_what_was_in_flight(tmp_path: Path, rmr1: list[str]) -
     pairs.write_text("".join(json.dumps({"question": f"{n}?", "a": "1", "b": "2"}) + "\n" for n in range(2000)))
     whole, out = tmp_path / "whole" / "out.jsonl", tmp_path / "killed" / "out.jsonl"
     settings = os.environ | {"ASKED": str(tmp_path / "asked-whole")}
-    subprocess.run(_command(rmr1, pairs, whole), env=settings, check=True, capture_output=True, timeout=100)
+    processes.run(_command(rmr1, pairs, whole), env=settings, check=True)
 
     settings["ASKED"] = str(tmp_path / "asked-1")
-    with subprocess.Popen(_command(rmr1, pairs, out), env=settings) as killed:
-        while len(_asked(tmp_path / "asked-1")) < 1500:
-            assert killed.poll() is None
-            time.sleep(0.01)
-        killed.send_signal(signal.SIGKILL)
+    with processes.Child(_command(rmr1, pairs, out), env=settings) as killed:
+        killed.until(lambda: len(_asked(tmp_path / "asked-1")) >= 1500)
+        killed.kill()
     assert not out.exists()
     kept = list(Store(f"{out}.store.db").export())
     before = {replies.digest(Request.model_validate(row["request"])) for row in kept}
     assert 1000 < len(before) == len(kept) < 4000
 
     settings["ASKED"] = str(tmp_path / "asked-2")
-    subprocess.run(_command(rmr1, pairs, out), env=settings, check=True, capture_output=True, timeout=100)
+    processes.run(_command(rmr1, pairs, out), env=settings, check=True)
     after = _asked(tmp_path / "asked-2")
     assert not before & set(after), "what was completed is not asked again"
     assert len(after) == len(set(after)) == 4000 - len(before)
@@ -215,13 +214,11 @@ def test_ctrl_c_stops_at_once_and_leaves_the_store_whole(tmp_path: Path, rmr1: l
     out = tmp_path / "out.jsonl"
     command = [*rmr1, "judge", str(pairs), "--model", "fake:tests.replies:slow", "--out", str(out)]
     store = Path(f"{out}.store.db")
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c) as running:
-        while not store.exists() or not Store(store).ls():
-            assert running.poll() is None
-            time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=20)
-    assert (running.returncode, said.strip()) == (
+    with processes.Child(command) as running:
+        running.until(lambda: store.exists() and Store(store).ls())
+        running.send(signal.SIGINT)
+        said = running.finish()
+    assert (said.returncode, said.stderr.strip()) == (
         130,
         "interrupted; with a store or --ray, the same command goes on where this one ended",
     )

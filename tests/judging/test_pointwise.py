@@ -363,11 +363,11 @@ def test_time_begins_with_the_work() -> None:
     asked = Asked()
 
     async def slowly(request: Request) -> str | Completion:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
         return asked(request)
 
     async def grades() -> list[Grade]:
-        judge = Judge(FakeBackend(slowly), max_concurrency=1, timeout_s=0.3)
+        judge = Judge(FakeBackend(slowly), max_concurrency=1, timeout_s=2)
         return await asyncio.gather(*(judge.agrade(QUESTION, str(n), rubric=RUBRIC) for n in range(12)))
 
     assert all(grade.score is not None for grade in asyncio.run(grades()))
@@ -455,7 +455,7 @@ def test_any_text_is_read_and_can_be_led_to_a_mark(text: str, number: int) -> No
     read_rubric(text)
 
 
-@pytest.mark.timeout(60)  # what grows with the square would take hours
+# What grows with the square would take hours, more than any test may.
 @pytest.mark.parametrize(
     "unit", ["<points_1>3</points_1>", "<points_1>", "<points_", "<quote_A>x", "</points_1>", "<think>"]
 )

@@ -17,6 +17,7 @@ from rmr1_sdk.errors import BackendError
 from rmr1_sdk.judging.bradley_terry import PRIOR_SD, Played, fit, win_probability
 from rmr1_sdk.judging.ranking import Aggregate, Contest, Schedule, anchor, cycles, knockout, round_robin, swiss
 from rmr1_sdk.types import Method, Request
+from tests.processes import LIMIT_S
 
 A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
 METHODS: tuple[Method, ...] = ("round_robin", "knockout", "swiss", "anchor")
@@ -562,7 +563,7 @@ def test_an_error_of_one_duel_cancels_the_others() -> None:
 
     with pytest.raises(BackendError, match="gone"):
         Judge(FakeBackend(reply), max_concurrency=100).rank("Q", ANSWERS)
-    assert cancelled.wait(5)
+    assert cancelled.wait(LIMIT_S)
 
 
 def test_cancelling_a_ranking_stops_its_duels() -> None:
@@ -578,13 +579,13 @@ def test_cancelling_a_ranking_stops_its_duels() -> None:
 
     async def main() -> None:
         task = asyncio.create_task(Judge(FakeBackend(reply)).arank("Q", ANSWERS))
-        await asyncio.to_thread(started.wait, 30)
+        await asyncio.to_thread(started.wait, LIMIT_S)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
-    assert cancelled.wait(5)
+    assert cancelled.wait(LIMIT_S)
 
 
 def test_the_duels_of_a_round_run_at_once() -> None:
@@ -596,7 +597,7 @@ def test_the_duels_of_a_round_run_at_once() -> None:
         there += 1
         if there == 15:
             all_there.set()
-        await asyncio.wait_for(all_there.wait(), 30)
+        await asyncio.wait_for(all_there.wait(), LIMIT_S)
         return longer(request)
 
     ranking = Judge(FakeBackend(reply), orders="given", max_concurrency=15).rank("Q", ANSWERS)

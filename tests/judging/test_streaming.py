@@ -10,6 +10,7 @@ import pytest
 from rmr1_sdk import BackendError, Completion, FakeBackend, Judge, JudgmentFailed, Pair, Request, Section
 from rmr1_sdk.backends import Capabilities
 from rmr1_sdk.types import Judgment, Message
+from tests.processes import LIMIT_S
 
 PAIR = Pair(question="2 + 2?", a="4", b="5", id="p1")
 CHAT = (
@@ -127,7 +128,7 @@ def test_an_asynchronous_caller_is_told_while_it_is_written() -> None:
             assert (await anext(events)).text == " second"
 
     asyncio.run(main())
-    assert backend.stopped.wait(5)
+    assert backend.stopped.wait(LIMIT_S)
 
 
 def test_leaving_early_stops_the_work() -> None:
@@ -135,7 +136,7 @@ def test_leaving_early_stops_the_work() -> None:
     for event in Judge(backend, orders="given").stream(PAIR):
         assert event.text == "First"
         break
-    assert backend.stopped.wait(5)
+    assert backend.stopped.wait(LIMIT_S)
 
 
 def test_an_error_of_the_engine_comes_after_what_was_written() -> None:
@@ -207,7 +208,7 @@ def test_identical_answers_are_told_as_a_judgment_alone() -> None:
 
 
 def test_time_over_leaves_a_section_open_and_ends_in_the_failure() -> None:
-    events = list(Judge(Written(["<eval>First", "never"]), orders="given", timeout_s=0.2).stream(PAIR))
+    events = list(Judge(Written(["<eval>First", "never"]), orders="given", timeout_s=2).stream(PAIR))
     assert [(event.name, event.done) for event in events] == [("eval", False), ("judgment", True)]
     failure = the_judgment(events).failure
     assert failure

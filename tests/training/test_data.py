@@ -1,8 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ from rmr1_sdk.files.pairs import read_pairs
 from rmr1_sdk.training.data.prepare import DataPlan, prepare
 from rmr1_sdk.training.data.sources import Source
 from rmr1_sdk.training.domain import Domain, generate, solve
+from tests import processes
 
 
 def rows_file(folder: Path, *rows: object, name: str = "some.jsonl") -> Path:
@@ -233,15 +230,12 @@ def test_killed_in_the_middle_the_same_command_ends_with_the_same_files(rmr1: li
         ]
 
     kept = tmp_path / "killed" / "kept.part"
-    running = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
-    while not (kept.exists() and kept.stat().st_size):
-        assert running.poll() is None
-        time.sleep(0.01)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
+    with processes.Child(command("killed")) as running:
+        running.until(lambda: kept.exists() and kept.stat().st_size)
+        running.kill()
     assert not (tmp_path / "killed" / "step.json").exists()
     for out in ("killed", "whole"):
-        subprocess.run(command(out), stdout=subprocess.DEVNULL, check=True)
+        processes.run(command(out), check=True)
     files = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert files == ["card.json", "card.md", "removed.jsonl", "rl.jsonl", "step.json", "test.jsonl"]
     assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == files

@@ -1,8 +1,5 @@
 import json
 import os
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from rmr1_sdk.training.domain import Domain, Teacher, generate, trace
 from rmr1_sdk.training.stage import Trace, read_traces
 from rmr1_sdk.training.traces.distill import distill, estimate, verify
 from rmr1_sdk.training.traces.teachers import Replay, teacher
+from tests import processes
 
 PAIRS = [
     pair if (pair.label == "A") == (number % 2 == 0) else pair.swapped() for number, pair in enumerate(generate(80))
@@ -282,7 +280,7 @@ def test_recorded_answers_are_given_again(rmr1: list[str], tmp_path: Path) -> No
     first = distill(path, tmp_path / "first", wrong, Teacher())
     record = tmp_path / "record.jsonl"
     export = [*rmr1, "store", "export", str(tmp_path / "first" / "store.db")]
-    record.write_text(subprocess.run(export, capture_output=True, text=True, check=True).stdout)
+    record.write_text(processes.run(export, check=True).stdout)
     replayed = distill(path, tmp_path / "again", teacher(f"replay:{record}"), Replay(record), seed=7)
     assert replayed == first
     texts = [one.text for one in read_traces(tmp_path / "again" / "traces.jsonl")]
@@ -318,19 +316,16 @@ def test_killed_in_the_middle_the_same_command_asks_for_the_rest(rmr1: list[str]
         return [*rmr1, "train", "distill", str(path), "--out", str(tmp_path / out), *teachers]
 
     environment = {**os.environ, "ASKED": str(asked)}
-    running = subprocess.Popen(command("killed"), env=environment)
-    while not (asked.exists() and asked.read_text().count("\n") >= 100):
-        assert running.poll() is None
-        time.sleep(0.01)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
+    with processes.Child(command("killed"), env=environment) as running:
+        running.until(lambda: asked.exists() and asked.read_text().count("\n") >= 100)
+        running.kill()
     before = asked.read_text().count("\n")
     assert before < 300
-    said = subprocess.run(command("killed"), env=environment, capture_output=True, text=True, check=True)
+    said = processes.run(command("killed"), env=environment, check=True)
     assert json.loads(said.stdout)["pairs"] == 300
     requests = asked.read_text().split()
     assert len(set(requests)) == 300
     assert len(requests) - 300 <= 8  # what was in flight
-    subprocess.run(command("whole"), env={**environment, "ASKED": str(tmp_path / "other")}, check=True)
+    processes.run(command("whole"), env={**environment, "ASKED": str(tmp_path / "other")}, check=True)
     for name in ("traces.jsonl", "rejected.jsonl", "report.json", "step.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

@@ -14,6 +14,7 @@ from rmr1_sdk.rewards.verl import verdict_score
 from rmr1_sdk.training import domain
 from rmr1_sdk.training.recipes.emit import emit, openrlhf_options, verl_options
 from rmr1_sdk.training.recipes.recipe import Recipe, read_recipe
+from tests import processes
 
 PAIRS = list(domain.generate(4, seed=3))
 
@@ -31,7 +32,7 @@ def recipe(tmp_path: Path) -> Recipe:
 def words(folder: Path) -> list[str]:
     """The command of a script, as a shell reads it."""
     script = folder / "train.sh"
-    subprocess.run(["sh", "-n", str(script)], check=True)
+    processes.run(["sh", "-n", script], check=True)
     return shlex.split(script.read_text().partition("\n")[2].replace("\\\n", " "))
 
 
@@ -145,7 +146,7 @@ def test_what_they_cannot_be_told_is_refused(recipe: Recipe, changed: dict[str, 
 def test_the_command_says_where(rmr1: list[str], tmp_path: Path) -> None:
     def said(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [*rmr1, "train", "emit", *arguments, "--out", str(tmp_path)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return processes.run(command)
 
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "rl.jsonl").write_text("".join(pair.model_dump_json() + "\n" for pair in PAIRS))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.training.learn import grpo, sft
 from rmr1_sdk.training.recipes.forecast import forecast, grpo_steps, sft_steps
 from rmr1_sdk.training.recipes.recipe import Recipe, read_recipe, run, shipped
+from tests import processes
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -37,7 +37,7 @@ def recipe(folder: Path, text: str, **options: Any) -> Recipe:
 def command(rmr1: list[str], tmp_path: Path) -> Command:
     def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
         given = [*rmr1, "train", "run", *map(str, arguments), "--out", str(tmp_path / "out")]
-        return subprocess.run(given, capture_output=True, text=True, timeout=100, check=False)
+        return processes.run(given)
 
     return command
 
@@ -202,19 +202,8 @@ def test_rm_r1s_recipes_are_those_of_the_paper(
 
 
 def test_a_table_for_a_person(rmr1: list[str], tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
     given = [*rmr1, "train", "run", "rm-r1-7b-instruct", "--out", str(tmp_path), "--dry-run"]
-    process = subprocess.Popen(given, stdout=theirs)
-    os.close(theirs)
-    text = b""
-    try:
-        while part := os.read(ours, 10_000):
-            text += part
-    except OSError:  # how a terminal ends
-        pass
-    os.close(ours)
-    assert process.wait() == 0
-    lines = text.decode().replace("\r", "").splitlines()
+    lines = processes.run_on_a_terminal(given).stdout.replace("\r", "").splitlines()
     assert "  learning_rate: 5.0e-06" in lines
     assert any(line.startswith("sft ") and line.endswith("about 8,750   at most 69") for line in lines)
     assert any(line.split() == ["sft", "1.77", "3.33", "1.77", "10.6", "4.88", "0", "0", "22.4"] for line in lines)
@@ -304,16 +293,14 @@ def test_a_batch_that_does_not_come_out_even_is_told_before_any_stage_runs(tmp_p
 
 def test_the_launch_line_has_the_seed(rmr1: list[str], tmp_path: Path) -> None:
     given = [*rmr1, "train", "run", "rm-r1-7b-instruct", "--seed", "3", "--stage", "sft", "--out", str(tmp_path)]
-    said = subprocess.run(given, capture_output=True, text=True, timeout=60, check=False)
+    said = processes.run(given)
     assert "train run rm-r1-7b-instruct --seed 3 --stage sft --out" in " ".join(said.stderr.split())
 
 
 def test_launchers_begin_the_command_as_a_module(tmp_path: Path) -> None:
     """With as many processes as `torchrun` says there are."""
     given = [sys.executable, "-m", "rmr1_sdk.cli", "train", "run", "tiny", "--out", str(tmp_path)]
-    said = subprocess.run(
-        given, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "WORLD_SIZE": "2"}
-    )
+    said = processes.run(given, env={**os.environ, "WORLD_SIZE": "2"})
     assert said.returncode == 2
     assert "error: 2 processes share one stage, sft or grpo" in said.stderr
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typer.testing import CliRunner
 from rmr1_sdk.cli import app, train
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.training.domain import generate
+from tests import processes
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -21,7 +21,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def run(rmr1: list[str], tmp_path: Path) -> Run:
     def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
         command = [*rmr1, "train", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        return processes.run(command)
 
     return run
 
@@ -57,12 +57,7 @@ def test_a_person_gets_a_page_and_lines(rmr1: list[str], run: Run, tmp_path: Pat
     pairs = tmp_path / "data" / "rl.jsonl"
 
     def shown(*arguments: object) -> str:
-        ours, theirs = pty.openpty()
-        subprocess.run([*rmr1, "train", *map(str, arguments)], stdout=theirs, stderr=subprocess.PIPE, check=True)
-        os.close(theirs)
-        text = os.read(ours, 100_000).decode()
-        os.close(ours)
-        return text
+        return processes.run_on_a_terminal([*rmr1, "train", *arguments]).stdout
 
     assert "| rl | 40 | 50.0%" in shown("data", "tiny:40", "--part", "rl=rest", "--out", pairs.parent)
     lines = shown("distill", pairs, "--teacher", "tiny", "--out", tmp_path / "traces")
