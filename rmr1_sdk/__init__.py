@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rmr1_sdk.backends.fake import FakeBackend
     from rmr1_sdk.files.store import Store
     from rmr1_sdk.judge import Judge
+    from rmr1_sdk.judging.comparer import Comparer, acompare_many, arank, compare_many, rank
+    from rmr1_sdk.judging.options import JudgeArgs, JudgeOptions
     from rmr1_sdk.parsing import read
     from rmr1_sdk.prompts import Prompt
     from rmr1_sdk.statistics.calibration import Calibration
@@ -52,11 +54,18 @@ _LATE = {
     "Backend": "rmr1_sdk.backends",
     "Calibration": "rmr1_sdk.statistics.calibration",
     "Capabilities": "rmr1_sdk.backends",
+    "Comparer": "rmr1_sdk.judging.comparer",
     "FakeBackend": "rmr1_sdk.backends.fake",
     "Judge": "rmr1_sdk.judge",
+    "JudgeArgs": "rmr1_sdk.judging.options",
+    "JudgeOptions": "rmr1_sdk.judging.options",
     "Prompt": "rmr1_sdk.prompts",
     "Store": "rmr1_sdk.files.store",
+    "acompare_many": "rmr1_sdk.judging.comparer",
+    "arank": "rmr1_sdk.judging.comparer",
+    "compare_many": "rmr1_sdk.judging.comparer",
     "connect": "rmr1_sdk.backends",
+    "rank": "rmr1_sdk.judging.comparer",
     "read": "rmr1_sdk.parsing",
 }
 
@@ -68,6 +77,7 @@ __all__ = [
     "Calibration",
     "Capabilities",
     "Citation",
+    "Comparer",
     "Comparison",
     "Completion",
     "ConfigError",
@@ -78,6 +88,8 @@ __all__ = [
     "Grade",
     "GradingFailed",
     "Judge",
+    "JudgeArgs",
+    "JudgeOptions",
     "JudgeUnavailable",
     "Judgment",
     "JudgmentFailed",
@@ -97,7 +109,11 @@ __all__ = [
     "StoreError",
     "Usage",
     "Verdict",
+    "acompare_many",
+    "arank",
+    "compare_many",
     "connect",
+    "rank",
     "read",
 ]
 

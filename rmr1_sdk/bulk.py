@@ -17,17 +17,19 @@ from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
+from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError, ConfigError, DataError, MissingExtraError, RMR1Error, file_errors
 from rmr1_sdk.files.judgments import SHARDS_RECORD, open_judgments, read_judgments, shard_name
-from rmr1_sdk.judge import Judge
+from rmr1_sdk.judging.comparer import Comparer, aload, compare_many
 from rmr1_sdk.types import Judgment, Pair
 
 __all__ = ["Block", "Pairs", "Pool", "Shards", "judge_shards"]
 
 Record = dict[str, Any]
-Make = Callable[[], AbstractContextManager[Judge]]
+C = TypeVar("C", bound=Comparer)
+Make = Callable[[], AbstractContextManager[C]]
 
 _AHEAD = 2  # blocks that a replica holds, so that the end of one does not leave its engine idle
 _LOSSES = 3  # a block that was lost so often may be what ends its replicas; so may a model that cannot be loaded
@@ -126,28 +128,29 @@ class Shards:
         return self._folder / shard_name(number, self._suffix)
 
 
-class Replica:
+class Replica(Generic[C]):
     """One judge in a process of its own, somewhere in the cluster."""
 
-    def __init__(self, make: Make, describe: Callable[[Judge], Record], environment: Mapping[str, str]) -> None:
+    def __init__(self, make: Make[C], describe: Callable[[C], Record], environment: Mapping[str, str]) -> None:
         os.environ.update(environment)
         self._make = make
         self._describe = describe
         self._opened = ExitStack()
-        self._judge: Judge | None = None
+        self._judge: C | None = None
 
     def start(self) -> tuple[Record, list[str]]:
         """Load the model: the record of this judge, and the warnings there were."""
         with warnings.catch_warnings(record=True) as given:
             warnings.simplefilter("default", UserWarning)  # ours, and what engines think a user should know
             self._judge = self._judge or self._opened.enter_context(self._make())
+            wait(submit(aload(self._judge)))
             record = self._describe(self._judge)
         return record, [str(warning.message) for warning in given]
 
     def judge(self, pairs: tuple[Pair, ...]) -> list[Judgment]:
         """The judgments of these pairs, in order."""
         assert self._judge
-        return list(self._judge.compare_many(pairs))
+        return list(compare_many(self._judge, pairs))
 
     def close(self) -> None:
         """Free what the judge opened."""
@@ -172,13 +175,13 @@ class _Call(NamedTuple):
 
 
 @dataclass
-class Pool:
+class Pool(Generic[C]):
     """Replicas of one judge in a Ray cluster; a context manager.
 
     Args:
         address: of the cluster, or "local" to start one on this machine that ends with the pool.
-        make: what makes a replica's judge, or what holds one and ends with it. It is pickled, and called where the
-            replica is.
+        make: what makes a replica's judge, or what holds one and ends with it; any other Comparer will do, as a
+            context manager. It is pickled, and called where the replica is.
         describe: what tells one judge from another; all replicas must say the same.
         replicas: how many there should be. Work begins with the first; those that find no place wait for one.
         cpus: cores that Ray sets aside for each replica.
@@ -192,8 +195,8 @@ class Pool:
     """
 
     address: str
-    make: Make
-    describe: Callable[[Judge], Record]
+    make: Make[C]
+    describe: Callable[[C], Record]
     replicas: int = 1
     cpus: float = 1
     gpus: float = 0
@@ -320,7 +323,7 @@ def _why(error: Exception) -> str:
     return shorten(str(error).strip().splitlines()[-1], 240, placeholder=" ...")
 
 
-def judge_shards(pool: Pool, pairs: Pairs, shards: Shards, advance: Callable[[int], None]) -> Record:
+def judge_shards(pool: Pool[C], pairs: Pairs, shards: Shards, advance: Callable[[int], None]) -> Record:
     """Judge what has no shard yet, and give what the replicas say of their judge.
 
     `advance` is called with the number of pairs that are done: first those that were, then block by block.

@@ -11,12 +11,10 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager
-from functools import wraps
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Memo", "PerProcess", "await_", "drive", "in_order", "submit", "tasks", "wait", "waited"]
+__all__ = ["Memo", "PerProcess", "await_", "drive", "in_order", "submit", "tasks", "wait"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 Asked = TypeVar("Asked")
@@ -93,16 +91,6 @@ def wait(future: Future[T]) -> T:
     except BaseException:
         future.cancel()
         raise
-
-
-def waited(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """The same, waited for: the synchronous twin of an asynchronous function or method."""
-
-    @wraps(work)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return wait(submit(work(*args, **kwargs)))
-
-    return call
 
 
 async def await_(future: Future[T]) -> T:

@@ -1,10 +1,7 @@
 """Judge: compare, rank and grade answers; synchronous and asynchronous."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import Future
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self, Unpack, overload
@@ -12,12 +9,14 @@ from typing import Self, Unpack, overload
 from pydantic import ValidationError
 
 from rmr1_sdk.backends import Backend, connect
-from rmr1_sdk.concurrency import PerProcess, await_, submit, wait, waited
+from rmr1_sdk.concurrency import PerProcess, await_, submit, wait
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.files.store import Store
+from rmr1_sdk.judging.comparer import acompare_many, arank, compare_many, rank
 from rmr1_sdk.judging.options import JudgeArgs, JudgeOptions, Orders
-from rmr1_sdk.judging.ranking import Aggregate, Contest
+from rmr1_sdk.judging.ranking import Contest, RankArgs
 from rmr1_sdk.judging.session import Session
+from rmr1_sdk.judging.signatures import lists_options
 from rmr1_sdk.judging.streaming import Stream
 from rmr1_sdk.parsing import MOST_CRITERIA
 from rmr1_sdk.prompts import Prompt
@@ -28,7 +27,6 @@ from rmr1_sdk.types import (
     ConversationLike,
     Grade,
     Judgment,
-    Method,
     Pair,
     Ranking,
     Request,
@@ -38,6 +36,10 @@ from rmr1_sdk.types import (
 )
 
 __all__ = ["Judge", "Orders"]
+
+
+_FIELDS = JudgeOptions.model_fields
+_DEFAULTS = {name: None if field.default_factory else field.default for name, field in _FIELDS.items()}
 
 
 class Judge:
@@ -53,6 +55,7 @@ class Judge:
     fails and StoreError when the store does. Pickles, without its engine's live parts.
     """
 
+    @lists_options(JudgeArgs, _DEFAULTS)
     def __init__(
         self, backend: Backend | str, *, store: Store | str | Path | None = None, **options: Unpack[JudgeArgs]
     ) -> None:
@@ -63,6 +66,7 @@ class Judge:
         self.store = Store(store) if isinstance(store, str | Path) else store
         self._session = PerProcess(partial(Session, self.backend, self.store, self.options))
 
+    @lists_options(JudgeArgs)
     def like(self, **changes: Unpack[JudgeArgs]) -> "Judge":
         """A judge like this one, but for what is given. It shares engine and store, which stay this one's to close.
 
@@ -77,64 +81,41 @@ class Judge:
     # --- comparing -----------------------------------------------------------------------------
 
     @overload
+    def compare(self, pair: Pair, /) -> Judgment: ...
+    @overload
+    def compare(self, question: ConversationLike, a: ConversationLike, b: ConversationLike) -> Judgment: ...
+    def compare(
+        self, question: Pair | ConversationLike, a: ConversationLike | None = None, b: ConversationLike | None = None
+    ) -> Judgment:
+        """Compare two answers: which one is better, and why. Takes a Pair, or a question and two answers."""
+        return wait(submit(self._session.get().acompare(_pair(question, a, b))))
+
+    @overload
     async def acompare(self, pair: Pair, /) -> Judgment: ...
     @overload
     async def acompare(self, question: ConversationLike, a: ConversationLike, b: ConversationLike) -> Judgment: ...
     async def acompare(
         self, question: Pair | ConversationLike, a: ConversationLike | None = None, b: ConversationLike | None = None
     ) -> Judgment:
-        """Compare two answers: which one is better, and why. Takes a Pair, or a question and two answers.
-
-        Cancelling the task stops the work.
-        """
-        return await await_(submit(self._session.get().compare(_pair(question, a, b))))
-
-    compare = waited(acompare)
+        """`compare`, awaited; cancelling the task stops the work."""
+        return await await_(submit(self._session.get().acompare(_pair(question, a, b))))
 
     def compare_many(
         self, pairs: Iterable[Pair], *, progress: bool = False, as_completed: bool = False
     ) -> Iterator[Judgment]:
-        """Judgments of many pairs, in order; pairs are taken as they are needed.
+        """Judge many pairs and yield their judgments in order; pairs are taken as they are needed.
 
         `as_completed` yields each as soon as it is there: tell them apart by `pair_id`. `progress`
         draws a bar on standard error. An error of the engine or the store ends the iteration; with a
         store, the same call goes on where it ended.
         """
-        window = wait(submit(self._session.get().window()))
-        with closing(self._flights(pairs, window, progress, as_completed)) as flights:
-            for flight in flights:
-                yield wait(flight)
+        return compare_many(self._session.get(), pairs, progress=progress, as_completed=as_completed)
 
-    async def acompare_many(
+    def acompare_many(
         self, pairs: Iterable[Pair], *, progress: bool = False, as_completed: bool = False
     ) -> AsyncIterator[Judgment]:
         """`compare_many`, as an asynchronous iterator."""
-        window = await await_(submit(self._session.get().window()))
-        with closing(self._flights(pairs, window, progress, as_completed)) as flights:
-            for flight in flights:
-                yield await await_(flight)
-
-    def _flights(
-        self, pairs: Iterable[Pair], window: int, progress: bool, as_completed: bool
-    ) -> Generator[Future[Judgment], None, None]:
-        """Start comparisons a window ahead and yield what to wait for next; closing it cancels the rest."""
-        started: deque[Future[Judgment]] = deque()
-        tickets = _Tickets() if as_completed else None
-        session = self._session.get()
-        with _bar(progress, pairs) as advance:
-            try:
-                for pair in pairs:
-                    flight = submit(session.compare(pair))
-                    started.append(tickets.take(flight) if tickets else flight)
-                    if len(started) >= window:
-                        yield started.popleft()
-                        advance()
-                while started:
-                    yield started.popleft()
-                    advance()
-            finally:
-                for flight in tickets.running() if tickets else started:
-                    flight.cancel()
+        return acompare_many(self._session.get(), pairs, progress=progress, as_completed=as_completed)
 
     # --- streaming -----------------------------------------------------------------------------
 
@@ -190,47 +171,46 @@ class Judge:
 
     # --- ranking -------------------------------------------------------------------------------
 
-    async def arank(
+    @lists_options(RankArgs, vars(Contest))
+    def rank(
         self,
         question: ConversationLike,
         answers: Sequence[ConversationLike],
         *,
-        method: Method = "round_robin",
-        budget: int | None = None,
-        anchor: ConversationLike | None = None,
-        aggregate: Aggregate = "bradley_terry",
-        reference: str | None = None,
-        rubric: Rubric | str | None = None,
         progress: bool = False,
+        **options: Unpack[RankArgs],
     ) -> Ranking:
-        """The answers from best to worst, by duels between them.
+        """Rank answers from best to worst, by duels between them.
 
         Args:
             question: what all answers are to.
             answers: two or more. Identical ones share a rank and a score without a call.
-            method: "round_robin" is every pair once; "knockout" finds the best in n - 1 duels; "swiss"
-                pairs neighbours in strength; "anchor" compares each answer with `anchor` alone.
-            budget: how many duels "swiss" may ask for; None is three for each different answer.
-            anchor: the answer that "anchor" compares the others with.
-            aggregate: "bradley_terry" fits strengths to all duels; "win_rate" is the mean of an answer's own
-                duels, after "round_robin" or "anchor".
-            reference: a known good answer, shown to the judge in every duel.
-            rubric: criteria, shown to the judge in every duel.
             progress: draw a bar on standard error.
+            options: the other fields of Contest: method, budget, anchor, aggregate, reference and rubric.
 
         All duels of a round run at once, and an error of one cancels the others. A duel without a readable
         verdict is left out, or with `on_failure="raise"` raises JudgmentFailed. Raises ConfigError for
         arguments that cannot be right.
         """
-        contest = Contest(question, answers, method, budget, anchor, aggregate, reference, rubric, self.options.seed)
-        with _bar(progress, range(contest.duels)) as advance:
-            return await await_(submit(self._session.get().rank(contest, advance)))
+        seed = self.options.seed
+        return rank(self._session.get(), question, answers, seed=seed, progress=progress, **options)
 
-    rank = waited(arank)
+    @lists_options(RankArgs, vars(Contest))
+    async def arank(
+        self,
+        question: ConversationLike,
+        answers: Sequence[ConversationLike],
+        *,
+        progress: bool = False,
+        **options: Unpack[RankArgs],
+    ) -> Ranking:
+        """`rank`, awaited; cancelling the task cancels the duels."""
+        seed = self.options.seed
+        return await arank(self._session.get(), question, answers, seed=seed, progress=progress, **options)
 
     # --- grading -------------------------------------------------------------------------------
 
-    async def arubric(
+    def rubric(
         self, question: ConversationLike, *, principles: str | None = None, reference: str | None = None
     ) -> Rubric:
         """Write a rubric for a question: the criteria by which the judge would measure an answer.
@@ -245,11 +225,15 @@ class Judge:
 
         Raises GradingFailed where the judge wrote none.
         """
+        return wait(submit(self._session.get().rubric(_topic(question, principles, reference))))
+
+    async def arubric(
+        self, question: ConversationLike, *, principles: str | None = None, reference: str | None = None
+    ) -> Rubric:
+        """`rubric`, awaited."""
         return await await_(submit(self._session.get().rubric(_topic(question, principles, reference))))
 
-    rubric = waited(arubric)
-
-    async def agrade(
+    def grade(
         self,
         question: ConversationLike,
         answer: ConversationLike,
@@ -271,9 +255,18 @@ class Judge:
         A grade that could not be read has `score=None`, or with `on_failure="raise"` raises GradingFailed.
         Raises ConfigError for a rubric without criteria.
         """
-        return await await_(submit(self._session.get().grade(_answered(question, answer, rubric, reference))))
+        return wait(submit(self._session.get().grade(_answered(question, answer, rubric, reference))))
 
-    grade = waited(agrade)
+    async def agrade(
+        self,
+        question: ConversationLike,
+        answer: ConversationLike,
+        *,
+        rubric: Rubric | str | None = None,
+        reference: str | None = None,
+    ) -> Grade:
+        """`grade`, awaited."""
+        return await await_(submit(self._session.get().grade(_answered(question, answer, rubric, reference))))
 
     # --- a single completion -------------------------------------------------------------------
 
@@ -287,29 +280,44 @@ class Judge:
 
     # --- opening and closing -------------------------------------------------------------------
 
+    def load(self) -> None:
+        """Load the model where it is not loaded yet. Without it, the first use does so."""
+        wait(submit(self._session.get().aload()))
+
+    async def aload(self) -> None:
+        """`load`, awaited."""
+        await await_(submit(self._session.get().aload()))
+
+    @property
+    def ahead(self) -> int:
+        """Comparisons that `compare_many` starts ahead. May load the model."""
+        return self._session.get().ahead
+
     @property
     def prompt(self) -> Prompt:
         """The prompt in use; "auto" is settled by looking at the model, which may load it."""
-        return wait(submit(self._session.get().start())).prompt
+        return wait(submit(self._session.get().aload())).prompt
 
     @property
     def sampling(self) -> Sampling:
         """The sampling in use, before each vote's own seed."""
-        return wait(submit(self._session.get().start())).sampling
+        return wait(submit(self._session.get().aload())).sampling
 
     @property
     def tokens_spent(self) -> int:
         """Tokens read and written by this judge in this process so far; what came from the store is not counted."""
         return self._session.get().spent
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Free what the judge opened. It opens again on its next use."""
+        wait(submit(self.aclose()))
+
+    async def aclose(self) -> None:
+        """`close`, awaited."""
         if self._owns_backend:
             await await_(submit(self.backend.aclose()))
         if self.store and self._owns_store:
             await asyncio.to_thread(self.store.close)
-
-    close = waited(aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -355,40 +363,3 @@ def _answered(
         except ValidationError as error:
             raise ConfigError(f"rubric: {error.errors()[0]['msg']}") from error
     return Answered(question=question, answer=answer, rubric=rubric, reference=reference)
-
-
-class _Tickets:
-    """Futures in the order in which others complete: the n-th ticket is the n-th completion."""
-
-    def __init__(self) -> None:
-        self._open: deque[Future[Judgment]] = deque()
-        self._running: set[Future[Judgment]] = set()
-
-    def take(self, flight: Future[Judgment]) -> Future[Judgment]:
-        ticket: Future[Judgment] = Future()
-        self._open.append(ticket)
-        self._running.add(flight)
-        flight.add_done_callback(self._landed)
-        return ticket
-
-    def running(self) -> list[Future[Judgment]]:
-        return list(self._running)
-
-    def _landed(self, flight: Future[Judgment]) -> None:
-        self._running.discard(flight)
-        ticket = self._open.popleft()
-        if flight.cancelled() or not ticket.set_running_or_notify_cancel():
-            ticket.cancel()
-        elif error := flight.exception():
-            ticket.set_exception(error)
-        else:
-            ticket.set_result(flight.result())
-
-
-def _bar(wanted: bool, pairs: object) -> AbstractContextManager[Callable[[], None]]:
-    """A progress bar, or nothing."""
-    if not wanted:
-        return nullcontext(lambda: None)
-    from rmr1_sdk.progress import bar  # late: it brings in rich
-
-    return bar(len(pairs) if isinstance(pairs, Sized) else None)

@@ -40,11 +40,12 @@ def serve(
     judge = flags.judge(None)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with judge, server.listen(host, port, keyed=bool(keys)) as sock:
-        prompt_in_use = judge.prompt.name  # loads the engine; who connects meanwhile waits
+        judge.load()  # who connects meanwhile waits
         app = server.create_app(judge, keys=keys, limits=limits, hosts=None if keys else (host, *server.LOOPBACK))
         url = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
         who = f"{len(keys)} keys" if keys else "no key, so for this machine only"
-        print(f"{judge.backend.model} with the prompt {prompt_in_use} at {url} ({who})", file=sys.stderr, flush=True)
+        judging = f"{judge.backend.model} with the prompt {judge.prompt.name}"
+        print(f"{judging} at {url} ({who})", file=sys.stderr, flush=True)
         server.run(app, sock, drain_s=drain)
 
 

@@ -13,14 +13,14 @@ from functools import cached_property
 from itertools import combinations
 from math import sqrt
 from operator import mul
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypedDict, get_args
 
 from rmr1_sdk.errors import ConfigError, unknown
 from rmr1_sdk.hashing import digest
 from rmr1_sdk.judging.bradley_terry import Played, fit, win_probability
 from rmr1_sdk.types import Comparison, ConversationLike, Judgment, Method, Pair, Ranking, Rubric
 
-__all__ = ["Aggregate", "Contest", "anchor", "cycles", "knockout", "round_robin", "swiss"]
+__all__ = ["Aggregate", "Contest", "RankArgs", "anchor", "cycles", "knockout", "round_robin", "swiss"]
 
 Aggregate = Literal["bradley_terry", "win_rate"]
 Duel = tuple[int, int]
@@ -156,6 +156,17 @@ def _circle(start: int, beaten: Mapping[int, Sequence[int]]) -> tuple[int, ...] 
 # --- answers --------------------------------------------------------------------------------------
 
 
+class RankArgs(TypedDict, total=False):
+    """How to rank: fields of Contest, for functions that take them as keyword arguments."""
+
+    method: Method
+    budget: int | None
+    anchor: ConversationLike | None
+    aggregate: Aggregate
+    reference: str | None
+    rubric: Rubric | str | None
+
+
 @dataclass(frozen=True)
 class Contest:
     """A list of answers to a question, and how they are to be ranked.
@@ -168,14 +179,25 @@ class Contest:
     """
 
     question: ConversationLike
+    """A question to which all are answers."""
     answers: Sequence[ConversationLike]
+    """Two or more; with an anchor, one or more."""
     method: Method = "round_robin"
+    """"round_robin" is every pair once; "knockout" finds the best in n - 1 duels; "swiss" pairs neighbours in strength;
+    "anchor" compares each answer with `anchor` alone."""
     budget: int | None = None
+    """Duels that "swiss" may ask for; None is three for each different answer."""
     anchor: ConversationLike | None = None
+    """The answer that "anchor" compares the others with."""
     aggregate: Aggregate = "bradley_terry"
+    """"bradley_terry" fits strengths to all duels; "win_rate" is the mean of an answer's own duels, after
+    "round_robin" or "anchor"."""
     reference: str | None = None
+    """A known good answer, shown to the judge in every duel."""
     rubric: Rubric | str | None = None
+    """Criteria, shown to the judge in every duel."""
     seed: int = 0
+    """Decides the positions of the answers and the sides of each duel."""
 
     def __post_init__(self) -> None:
         least = 2 if self.anchor is None else 1

@@ -18,10 +18,9 @@ from rmr1_sdk.judging.flow import Ask
 from rmr1_sdk.judging.options import JudgeOptions
 from rmr1_sdk.judging.pairwise import PairwiseFlow
 from rmr1_sdk.judging.pointwise import PointwiseFlow
-from rmr1_sdk.judging.ranking import Contest
 from rmr1_sdk.judging.streaming import Listener, Stream
 from rmr1_sdk.prompts.pointwise import Pointwise, Topic
-from rmr1_sdk.types import Answered, Completion, Grade, Judgment, Pair, Ranking, Request, Rubric, Section
+from rmr1_sdk.types import Answered, Completion, Grade, Judgment, Pair, Request, Rubric, Section
 
 __all__ = ["Session"]
 
@@ -61,9 +60,9 @@ class Session:
 
     # --- comparing -----------------------------------------------------------------------------
 
-    async def compare(self, pair: Pair, stream: Stream[Section] | None = None) -> Judgment:
+    async def acompare(self, pair: Pair, stream: Stream[Section] | None = None) -> Judgment:
         """The judgment of a pair; sections go to `stream` while they are written."""
-        flow = await self.start()
+        flow = await self.aload()
         async with self._comparisons:
             listen = None
             if stream:
@@ -77,33 +76,21 @@ class Session:
     async def play(self, pair: Pair, stream: Stream[Section]) -> None:
         """Compare, and put the judgment and the end into the stream too."""
         try:
-            judgment = await self.compare(pair, stream)
+            judgment = await self.acompare(pair, stream)
             stream.put(Section(name="judgment", done=True, judgment=judgment))
         finally:
             stream.put(None)
 
-    async def rank(self, contest: Contest, advance: Callable[[], None]) -> Ranking:
-        """All duels of a round at once."""
-
-        async def duels(pairs: Sequence[Pair]) -> list[Judgment]:
-            """The judgments of a round. The first error cancels the others."""
-            async with tasks(map(self.compare, pairs)) as started:
-                for task in started:
-                    task.add_done_callback(lambda _: advance())
-                return await asyncio.gather(*started)
-
-        return await drive(contest.flow(), duels)
-
-    async def window(self) -> int:
-        """Number of comparisons to start ahead, so that one slow pair does not leave the backend idle."""
-        await self.start()
+    @property
+    def ahead(self) -> int:
+        """Number of comparisons to start ahead, once loaded, so that one slow pair does not leave the backend idle."""
         return 4 * self._at_once(self._options.votes * (2 if self._options.orders == "both" else 1))
 
     # --- grading -------------------------------------------------------------------------------
 
     async def rubric(self, topic: Topic) -> Rubric:
         """The rubric of a topic. Raises GradingFailed where none came."""
-        grading = self._grading(await self.start())
+        grading = self._grading(await self.aload())
         async with self._grades:
             written = await self._written(topic, grading, self._work())
         if written.rubric is None:
@@ -112,7 +99,7 @@ class Session:
 
     async def grade(self, answered: Answered) -> Grade:
         """The grade of an answer, by its rubric or by one that is written first."""
-        grading = self._grading(await self.start())
+        grading = self._grading(await self.aload())
         async with self._grades:
             work = self._work()  # its time begins now, not while it waits
             if isinstance(answered.rubric, Rubric):
@@ -152,7 +139,7 @@ class Session:
 
     # --- asking the engine ---------------------------------------------------------------------
 
-    async def start(self) -> PairwiseFlow:
+    async def aload(self) -> PairwiseFlow:
         """Load the model where it is not; the flow in use."""
         async with self._starting:
             if self._flow is None:
@@ -213,7 +200,7 @@ class Session:
 
     async def complete(self, request: Request, on_text: Callable[[str], None] | None = None) -> Completion:
         """One completion, within the limits, or from the store."""
-        await self.start()
+        await self.aload()
         if self._store and (kept := await self._store.get(self._backend.identity, request)):
             return kept
         most = self._options.max_tokens_total

@@ -17,14 +17,14 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("inspect_ai", "inspect") from error
 
 if TYPE_CHECKING:
-    from rmr1_sdk.judge import Judge
+    from rmr1_sdk.judging.comparer import Comparer
 
 __all__ = ["judge_scorer"]
 
 
 @scorer(metrics=[mean(), stderr()])
 def judge_scorer(
-    judge: "Judge | str", *, base_url: str | None = None, include_history: bool = False, **options: Any
+    judge: "Comparer | str", *, base_url: str | None = None, include_history: bool = False, **options: Any
 ) -> Scorer:
     """A scorer whose value is the probability, 0 to 1, that the submission is better than the target.
 
@@ -35,8 +35,8 @@ def judge_scorer(
     (`usage`), and name the judge's `model` and `prompt`.
 
     Args:
-        judge: a Judge; or an engine's name, or with `base_url` what the server there calls its model. What is named
-            stands in the log, and `inspect score` can make it again.
+        judge: a Judge or any other Comparer; or a backend's name, or with `base_url` what the server there calls its
+            model. What is named stands in the log, and `inspect score` can make it again.
         base_url: the address of an OpenAI-compatible server.
         include_history: the question is the sample's input; with this, all messages before the last reply, for
             conversations that go on after the input.

@@ -19,7 +19,7 @@ from rmr1_sdk.rewards.verdict import Rule, verdict_reward
 from rmr1_sdk.types import Conversation, ConversationLike, Message
 
 if TYPE_CHECKING:
-    from rmr1_sdk.judge import Judge
+    from rmr1_sdk.judging.comparer import Comparer
 
 __all__ = ["JudgeReward", "SampleRewards", "VerdictReward", "read_template", "reward_samples"]
 
@@ -52,11 +52,11 @@ class JudgeReward:
     `extra_logs["judge_failed"]`.
 
     Args:
-        judge: what compares.
+        judge: a Judge or any other Comparer.
         read_prompt: makes the question of a prompt, which comes with its chat template.
     """
 
-    def __init__(self, judge: "Judge", *, read_prompt: Callable[[str], ConversationLike] = read_template) -> None:
+    def __init__(self, judge: "Comparer", *, read_prompt: Callable[[str], ConversationLike] = read_template) -> None:
         self._judge = judge
         self._read_prompt = read_prompt
 
@@ -100,7 +100,7 @@ class SampleRewards(NamedTuple):
 
 
 async def reward_samples(
-    judge: "Judge",
+    judge: "Comparer",
     queries: Sequence[str],
     prompts: Sequence[str],
     labels: Sequence[Any],

@@ -4,20 +4,19 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, nan
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from rmr1_sdk.concurrency import drive, tasks
+from rmr1_sdk.concurrency import await_, drive, submit, tasks
 from rmr1_sdk.errors import BackendError, ConfigError, JudgeUnavailable, JudgmentFailed, unknown
+from rmr1_sdk.judging.comparer import Comparer, aload
 from rmr1_sdk.judging.ranking import Aggregate, Contest
 from rmr1_sdk.rewards.conversations import answer, question
 from rmr1_sdk.types import Conversation, Judgment, Pair, Value
-
-if TYPE_CHECKING:
-    from rmr1_sdk.judge import Judge
 
 __all__ = [
     "Duel",
@@ -145,7 +144,7 @@ class PreferenceConfig:
 
 
 async def preference_reward(
-    judge: "Judge",
+    judge: Comparer,
     prompts: Sequence[str | Sequence[Any]],
     completions: Sequence[str | Sequence[Any]],
     *,
@@ -168,7 +167,8 @@ async def preference_reward(
     a single answer without a reference. What fails is missing: neither side has lost it.
 
     Args:
-        judge: verdicts that are in its store are not asked for again, in whichever step they occur.
+        judge: a Judge or any other Comparer. Verdicts that are in a judge's store are not asked for again, in
+            whichever step they occur.
         prompts: text or messages, one for each completion.
         completions: text or messages.
         references: for each completion the answer to compare it with; None where there is none.
@@ -210,15 +210,10 @@ def grouped(rows: Sequence[Row]) -> list[Group]:
     return list(groups.values())
 
 
-async def judge_groups(judge: "Judge", groups: Sequence[Group], config: PreferenceConfig) -> list[Outcome]:
+async def judge_groups(judge: Comparer, groups: Sequence[Group], config: PreferenceConfig) -> list[Outcome]:
     """The outcome of each group, all of them at once. The first error that is no failed judgment cancels the rest."""
     contests = [(group, config.contest(group)) for group in groups]
-    deadline = None
-    if config.step_time_s is not None:
-        await asyncio.to_thread(lambda: judge.prompt)  # loads the engine, which is no part of a step
-        deadline = time.monotonic() + config.step_time_s
-    async with tasks(_play(judge, group, contest, deadline) for group, contest in contests) as started:
-        return await asyncio.gather(*started)
+    return await await_(submit(_judge_groups(judge, contests, config.step_time_s)))
 
 
 def collect(
@@ -256,7 +251,7 @@ def _metrics(outcomes: Sequence[Outcome]) -> RewardMetrics:
     )
 
 
-# --- one group -------------------------------------------------------------------------------------
+# --- on the background loop ------------------------------------------------------------------------
 
 
 class _Result(NamedTuple):
@@ -264,7 +259,18 @@ class _Result(NamedTuple):
     duel: Duel
 
 
-async def _play(judge: "Judge", group: Group, contest: Contest | None, deadline: float | None) -> Outcome:
+async def _judge_groups(
+    judge: Comparer, contests: Sequence[tuple[Group, Contest | None]], time_s: float | None
+) -> list[Outcome]:
+    if any(contest for _, contest in contests):
+        with suppress(BackendError):  # the duels meet it again, and tell of it
+            await aload(judge)  # no part of a step's time
+    deadline = None if time_s is None else time.monotonic() + time_s
+    async with tasks(_play(judge, group, contest, deadline) for group, contest in contests) as started:
+        return await asyncio.gather(*started)
+
+
+async def _play(judge: Comparer, group: Group, contest: Contest | None, deadline: float | None) -> Outcome:
     if contest is None:
         return Outcome([None], [_ALONE], 0, [])
     duels: list[Duel] = []
@@ -288,7 +294,7 @@ async def _play(judge: "Judge", group: Group, contest: Contest | None, deadline:
     return Outcome(list(ranking.scores), reasons, contest.duels, duels)
 
 
-async def _round(judge: "Judge", pairs: Sequence[Pair], deadline: float | None) -> list[_Result | None]:
+async def _round(judge: Comparer, pairs: Sequence[Pair], deadline: float | None) -> list[_Result | None]:
     """The duels of a round, None where time ran out."""
     if deadline is not None and time.monotonic() >= deadline:
         return [None] * len(pairs)
@@ -315,7 +321,7 @@ def _balanced_order(pairs: Sequence[Pair]) -> list[Pair]:
     return ordered
 
 
-async def _duel(judge: "Judge", pair: Pair) -> _Result:
+async def _duel(judge: Comparer, pair: Pair) -> _Result:
     try:
         judgment = await judge.acompare(pair)
     except JudgmentFailed as failed:  # how the judge says it with on_failure="raise"

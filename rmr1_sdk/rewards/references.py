@@ -4,14 +4,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from rmr1_sdk.concurrency import tasks
+from rmr1_sdk.concurrency import await_, submit, tasks
 from rmr1_sdk.errors import JudgmentFailed
+from rmr1_sdk.judging.comparer import Comparer, aload
 from rmr1_sdk.types import Conversation, Judgment, Pair, Usage
-
-if TYPE_CHECKING:
-    from rmr1_sdk.judge import Judge
 
 __all__ = ["AgainstReferences", "against_references"]
 
@@ -60,7 +57,7 @@ class AgainstReferences:
 
 
 async def against_references(
-    judge: "Judge", question: Conversation, answer: Conversation, references: Sequence[Conversation]
+    judge: Comparer, question: Conversation, answer: Conversation, references: Sequence[Conversation]
 ) -> AgainstReferences:
     """Compare an answer with each of its references, all at once.
 
@@ -68,11 +65,16 @@ async def against_references(
     when the engine fails.
     """
     pairs = [Pair(question=question, a=answer, b=reference) for reference in references]
+    return AgainstReferences(tuple(await await_(submit(_judge_all(judge, pairs)))))
+
+
+async def _judge_all(judge: Comparer, pairs: Sequence[Pair]) -> list[Judgment]:
+    await aload(judge)
     async with tasks(_judged(judge, pair) for pair in pairs) as started:
-        return AgainstReferences(tuple(await asyncio.gather(*started)))
+        return await asyncio.gather(*started)
 
 
-async def _judged(judge: "Judge", pair: Pair) -> Judgment:
+async def _judged(judge: Comparer, pair: Pair) -> Judgment:
     try:
         return await judge.acompare(pair)
     except JudgmentFailed as failed:

@@ -28,7 +28,7 @@ from rmr1_sdk.rewards.preference import (
 from rmr1_sdk.types import Conversation
 
 if TYPE_CHECKING:
-    from rmr1_sdk.judge import Judge
+    from rmr1_sdk.judging.comparer import Comparer
 
 __all__ = ["JudgeReward", "SyncJudgeReward"]
 
@@ -46,7 +46,7 @@ class _Reward:
 
     def __init__(
         self,
-        judge: "Judge",
+        judge: "Comparer",
         *,
         against: Literal["group", "reference"] = "group",
         reference_column: str | None = None,

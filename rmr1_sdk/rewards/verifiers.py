@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("verifiers", "verifiers") from error
 
 if TYPE_CHECKING:
-    from rmr1_sdk.judge import Judge
+    from rmr1_sdk.judging.comparer import Comparer
 
 __all__ = ["PreferenceJudge", "PreferenceJudgeConfig", "record_preferences"]
 
@@ -101,7 +101,7 @@ class PreferenceJudge(vf.Judge[float, PreferenceJudgeConfig]):
 
 
 async def record_preferences(
-    judge: "Judge", traces: Sequence[vf.Trace], *, name: str = "preference", weight: float = 1.0
+    judge: "Comparer", traces: Sequence[vf.Trace], *, name: str = "preference", weight: float = 1.0
 ) -> None:
     """Reward each trace with the probability that its last reply is better than another's; for `Env.finalize`.
 

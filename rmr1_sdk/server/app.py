@@ -1,13 +1,12 @@
 """The application: routes around one judge."""
 
-import asyncio
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Header
 from fastapi.exceptions import RequestValidationError
@@ -198,7 +197,7 @@ class _Service:
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Load the engine before the first request comes."""
-        await asyncio.to_thread(lambda: self._judge.prompt)
+        await self._judge.aload()
         yield
 
     def add_routes(self, app: FastAPI) -> None:
@@ -281,7 +280,8 @@ class _Service:
         """OpenRLHF's remote reward: how probable it is that each response beats its label; 0.5 where that failed."""
         if len(samples.query) > self._limits.samples:
             raise problems.Refused(problems.too_large("samples", self._limits.samples))
-        judge = cast("Judge", self._judge)  # all that a reward asks of one
         time_s = min(_REWARD_S, 0.9 * self._limits.request_s)
-        values, failed = await reward_samples(judge, samples.query, samples.prompts, samples.labels, time_s=time_s)
+        values, failed = await reward_samples(
+            self._judge, samples.query, samples.prompts, samples.labels, time_s=time_s
+        )
         return Rewards(rewards=values, scores=values, extra_logs={"judge_failed": failed})

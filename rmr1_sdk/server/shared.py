@@ -10,7 +10,6 @@ from rmr1_sdk.backends.rmr1 import About
 from rmr1_sdk.concurrency import await_, submit
 from rmr1_sdk.errors import BackendError, RMR1Error
 from rmr1_sdk.judging.streaming import Stream
-from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.server.metrics import Metrics
 from rmr1_sdk.types import Completion, Grade, Judgment, Message, Pair, Ranking, Request, Sampling, Section
 
@@ -37,17 +36,16 @@ class SharedJudge:
         self._probed = float("-inf")
 
     @property
-    def prompt(self) -> Prompt:
-        """The prompt in use. Loads the engine."""
-        return self._judge.prompt
-
-    @property
     def about(self) -> About:
         """The engine."""
         backend = self._judge.backend
         return About(model=backend.model, identity=backend.identity, capabilities=backend.capabilities)
 
-    async def acompare(self, pair: Pair) -> Judgment:
+    async def aload(self) -> None:
+        """`Judge.aload`."""
+        await self._judge.aload()
+
+    async def acompare(self, pair: Pair, /) -> Judgment:
         """`Judge.acompare`."""
         with self._engine():
             judgment = await self._judge.acompare(pair)

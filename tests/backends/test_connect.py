@@ -1,7 +1,6 @@
 """A backend by its name: ours, or one of the user's own."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from rmr1_sdk import FakeBackend, Judge, connect
 from rmr1_sdk.errors import BackendError, ConfigError
+from tests import processes
 
 OWN = """
 from rmr1_sdk import Capabilities, Completion
@@ -148,9 +148,9 @@ def test_members_may_come_from_the_instance(write: Write, monkeypatch: pytest.Mo
 def test_the_command_line_uses_it(write: Write, rmr1: list[str]) -> None:
     write("my_backends", OWN)
     asked = ["judge", "--question", "Q", "--a", "1", "--b", "2", "--orders", "given", "--model"]
-    ran = subprocess.run([*rmr1, *asked, "my_backends:make"], capture_output=True, text=True, timeout=120)
+    ran = processes.run([*rmr1, *asked, "my_backends:make"])
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["winner"] == "A"
-    ran = subprocess.run([*rmr1, *asked, "my_backend:make"], capture_output=True, text=True, timeout=120)
+    ran = processes.run([*rmr1, *asked, "my_backend:make"])
     assert ran.returncode == 2
     assert "unknown backend 'my_backend'" in ran.stderr

@@ -3,15 +3,18 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from pathlib import Path
-from typing import assert_type
+from typing import Unpack, assert_type
 
 from rmr1_sdk import (
     Backend,
     Calibration,
+    Comparer,
     Completion,
     FakeBackend,
     Grade,
     Judge,
+    JudgeArgs,
+    JudgeOptions,
     Judgment,
     Message,
     Pair,
@@ -23,7 +26,11 @@ from rmr1_sdk import (
     Section,
     Store,
     Verdict,
+    acompare_many,
+    arank,
+    compare_many,
     connect,
+    rank,
     read,
 )
 from rmr1_sdk.audit import Audit, audit
@@ -85,7 +92,43 @@ def ranks(judge: Judge) -> None:
     assert_type(ranking.scores, tuple[float | None, ...])
     judge.rank("Q", ["1", "2"], method="anchor", anchor="3", aggregate="win_rate", reference="R", rubric="Brief.")
     judge.rank("Q", ["1", "2"], method="elo")  # type: ignore[arg-type]
-    judge.rank("Q", ["1", "2"], "swiss")  # type: ignore[call-arg]
+    judge.rank("Q", ["1", "2"], "swiss")  # type: ignore[call-arg, arg-type]
+
+
+class Panel:
+    """A comparer of one's own."""
+
+    async def acompare(self, pair: Pair) -> Judgment:
+        return Judgment(pair_id=pair.id, winner="A")
+
+
+class Deaf:
+    def acompare(self, pair: Pair) -> Judgment:
+        return Judgment(pair_id=pair.id)
+
+
+async def compares_by_any(judge: Judge) -> None:
+    comparers: list[Comparer] = [judge, Panel()]
+    assert_type(rank(comparers[0], "Q", ["1", "2"], method="swiss", budget=3, seed=1), Ranking)
+    assert_type(await arank(Panel(), "Q", ["1", "2"], progress=True), Ranking)
+    for judgment in compare_many(Panel(), pairs(), ahead=8, as_completed=True):
+        assert_type(judgment, Judgment)
+    async with aclosing(acompare_many(Panel(), pairs())) as judgments:
+        assert_type([judgment async for judgment in judgments], list[Judgment])
+    await preference_reward(Panel(), ["Q", "Q"], ["1", "2"])
+    trl.JudgeReward(Panel())
+    openrlhf.JudgeReward(Panel())
+    audit(Panel(), pairs())  # type: ignore[arg-type]  # it asks for more than comparisons
+    compare_many(Deaf(), pairs())  # type: ignore[arg-type]  # not awaited
+    rank(Panel(), "Q", ["1", "2"], method="elo")  # type: ignore[arg-type]
+
+
+def with_options(**options: Unpack[JudgeArgs]) -> Judge:
+    assert_type(JudgeOptions.of(options).votes, int)
+    judge = Judge("m", **options)
+    assert_type(judge.load(), None)
+    assert_type(judge.ahead, int)
+    return judge
 
 
 def grades(judge: Judge) -> None:
