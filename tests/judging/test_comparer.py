@@ -161,7 +161,7 @@ def test_a_ranking() -> None:
     assert asyncio.run(arank(panel, "Q", ANSWERS)) == ranking
     anchored = rank(panel, "Q", ANSWERS, method="anchor", anchor="eee", aggregate="win_rate", reference="R", seed=3)
     assert anchored.scores == pytest.approx((0.1, 0.9, 0.1, 0.5))
-    with pytest.raises(ConfigError, match="there is no method 'elo'"):
+    with pytest.raises(ConfigError, match="unknown method 'elo'"):
         rank(panel, "Q", ANSWERS, method="elo")  # type: ignore[arg-type]
 
 
