@@ -569,7 +569,7 @@ def test_a_judge_like_another_is_checked_and_leaves_its_engine_open() -> None:
     judge = Judge("fake:tests.replies:mute", sampling={"temperature": 0})
     with pytest.raises(ConfigError, match="4 votes at temperature 0"):
         judge.like(votes=4)
-    with pytest.raises(ConfigError, match="orders is one of 'both', 'given', 'random', not 'all'"):
+    with pytest.raises(ConfigError, match="unknown orders 'all'; expected one of both, given, random"):
         judge.like(orders="all")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="votes must be more than 0, not 0"):
         judge.like(votes=0)

@@ -451,7 +451,7 @@ def test_pairs_that_do_not_fit_are_refused(tmp_path: Path, rows: list[dict[str, 
     ("out", "code", "message"),
     [
         ("report.pdf", 2, "a report's name ends in .html, .md, .json"),
-        ("no/such/folder.html", 2, "folder.html: cannot be written (No such file or directory)"),
+        ("no/such/folder.html", 2, "folder.html: cannot be written: No such file or directory"),
     ],
 )
 def test_bad_outputs_are_said(command: Command, tmp_path: Path, out: str, code: int, message: str) -> None:

@@ -1,29 +1,26 @@
-"""`rmr1 audit`, run as a process of its own."""
+"""`rmr1 audit`."""
 
 import json
 import os
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rmr1_sdk.audit import SECTIONS, Audit
 from tests import processes
+from tests.command import run_here
 
 FIRST = ["--model", "fake:tests.replies:always_a"]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def run(rmr1: list[str]) -> Run:
-    def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
-        command = [*rmr1, "audit", *map(str, arguments)]
-        return processes.run(command, **options)
-
-    return run
+def run() -> Run:
+    return partial(run_here, "audit")
 
 
 def test_an_audit_leaves_its_figures_a_page_a_card_and_a_record(run: Run, tmp_path: Path) -> None:
@@ -101,9 +98,9 @@ def test_a_judge_that_says_nothing_is_a_failure_with_its_figures(run: Run) -> No
     ("arguments", "message"),
     [
         ([], "--model is missing"),
-        ([*FIRST, "--only", "positions"], "no section 'positions'; did you mean 'position'?"),
+        ([*FIRST, "--only", "positions"], "unknown section 'positions'; did you mean 'position'?"),
         ([*FIRST, "--data", "none.jsonl"], "none.jsonl: No such file or directory"),
-        ([*FIRST, "--out", "/dev/null/x"], "--out /dev/null/x: cannot be made (Not a directory)"),
+        ([*FIRST, "--out", "/dev/null/x"], "--out /dev/null/x: cannot be made: Not a directory"),
         ([*FIRST, "--seeds", "1"], "error: seeds is 2 at least, not 1"),
     ],
 )

@@ -1,12 +1,12 @@
-"""`rmr1 bench`, run as a process of its own."""
+"""`rmr1 bench`."""
 
 import json
 import os
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +16,7 @@ from rmr1_sdk.bulk import Shards
 from rmr1_sdk.files.cache import cache_folder
 from rmr1_sdk.files.judgments import read_judgments
 from tests import processes
+from tests.command import run_here
 from tests.published import says, write
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -23,12 +24,8 @@ FAKE = "fake:tests.replies:decided"
 
 
 @pytest.fixture
-def run(rmr1: list[str]) -> Run:
-    def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
-        command = [*rmr1, "bench", *map(str, arguments)]
-        return processes.run(command, **options)
-
-    return run
+def run() -> Run:
+    return partial(run_here, "bench")
 
 
 def scores(said: "subprocess.CompletedProcess[str]") -> list[Scores]:
@@ -221,11 +218,11 @@ def test_what_cannot_be_read_is_counted_and_fails_the_run(run: Run, tmp_path: Pa
     ("arguments", "code", "message"),
     [
         (["ifbench"], 2, "--model is missing"),
-        (["ifbnch", "--model", FAKE], 2, "there is no benchmark 'ifbnch'; did you mean 'ifbench'?"),
+        (["ifbnch", "--model", FAKE], 2, "unknown benchmark 'ifbnch'; did you mean 'ifbench'?"),
         (["ifbench", "--model", FAKE], 2, "ifbench is not on the hub: give its file or"),
         (["ifbench", "--data", "d", "--model", FAKE], 1, "4 rows where IFBench has 444"),
         (["ifbench", "--data", "d", "--partial", "--model", "lama_cpp:m"], 2, "unknown backend 'lama_cpp'"),
-        (["ifbench", "--data", "d", "--partial", "--profile", "x", "--model", "m"], 2, "profile is one of official, r"),
+        (["ifbench", "--data", "d", "--partial", "--profile", "x", "--model", "m"], 2, "unknown profile 'x'; expected one of official, r"),
         (["ifbench", "--data", "d", "--partial", "--from", "none.jsonl"], 2, "none.jsonl: no such file"),
         (["ifbench", "--data", "d", "--partial", "--from", "d"], 1, "row 1: none of judgments, answers"),
         (["ifbench", "--data", "d", "--partial", "--orders", "all", "--model", FAKE], 2, "'all' is not one of"),

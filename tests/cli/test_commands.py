@@ -1,12 +1,10 @@
-"""The `rmr1` command, run as a process of its own."""
+"""`rmr1 judge`, `rank` and the small commands."""
 
 import json
 import os
-import resource
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,18 +12,15 @@ from rmr1_sdk import Judgment, Ranking
 from rmr1_sdk.files.judgments import read_judgments
 from rmr1_sdk.files.models import MODELS
 from tests import processes
+from tests.command import run_here
 
 GOOD = {"question": "2 + 2?", "a": "4", "b": "5", "label": "A"}
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def run(rmr1: list[str], tmp_path: Path) -> Run:
-    def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
-        command = [*rmr1, *map(str, arguments)]
-        return processes.run(command, **options)
-
-    return run
+def run() -> Run:
+    return run_here
 
 
 def pairs_file(tmp_path: Path, *lines: object) -> Path:
@@ -271,7 +266,7 @@ def test_answers_that_cannot_be_judged_have_no_rank(run: Run, tmp_path: Path) ->
         (judged("decided", "p.jsonl", "--votes", 3, "--max-votes", 2), 2, "max_votes=2 is fewer than votes=3"),
         (judged("decided", "p.jsonl", "--max-votes", 2, "--risk", 2), 2, "risk is a probability from 0 to below 1"),
         (judged("decided", "p.jsonl", "--orders", "all"), 2, "'all' is not one of"),
-        (judged("decided", "p.jsonl", "--prompt", "corr"), 2, "there is no prompt 'corr'; did you mean 'cor'?"),
+        (judged("decided", "p.jsonl", "--prompt", "corr"), 2, "unknown prompt 'corr'; did you mean 'cor'?"),
         (judged("decided", "p.jsonl", "--prompt", "published"), 2, "run `rmr1 prompts pull`"),
         (judged("decided", "p.jsonl", "--max-tokens", 0), 2, "sampling.max_tokens: Input should be greater"),
         (judged("decided", "p.jsonl", "--out", "/proc/none/o.jsonl"), 2, "--out /proc/none/o.jsonl: cannot be written"),
@@ -279,7 +274,7 @@ def test_answers_that_cannot_be_judged_have_no_rank(run: Run, tmp_path: Path) ->
         (judged("decided", "p.jsonl", "--max-tokens-total", 10), 1, "tokens are spent of max_tokens_total=10"),
         (judged("decided", "p.jsonl", "--question", "Q"), 2, "not both"),
         (ranked("decided"), 2, "give a file of lists, or --question and two or more of --answer"),
-        (ranked("decided", "l.jsonl", "--method", "elo"), 2, "there is no method 'elo'; Known: round_robin, knockout"),
+        (ranked("decided", "l.jsonl", "--method", "elo"), 2, "unknown method 'elo'; expected one of round_robin, knockout"),
         (ranked("decided", "l.jsonl", "--budget", 3), 2, "budget= goes with method='swiss'"),
         (ranked("decided", "l.jsonl", "--anchor", "3"), 2, "not both"),
         (ranked("decided", "l.jsonl", "--method", "anchor"), 1, "field anchor: Field required"),
@@ -303,17 +298,15 @@ def test_bad_input_is_said_with_its_exit_code(
     assert "Traceback" not in said.stderr
 
 
-def test_a_disk_that_fills_up_leaves_what_was_done(run: Run, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_leaves_what_was_done(run: Run, rmr1: list[str], tmp_path: Path) -> None:
     """The system refuses to let a file grow beyond a limit; the second run goes on without one."""
     path = pairs_file(tmp_path, *[GOOD | {"question": f"{n}?"} for n in range(500)])
     out = tmp_path / "o.jsonl"
 
-    def small() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-
     store = f"{out}.store.db"
     assert run(*judged("decided"), path, "--limit", 5, "--store", store).returncode == 0
-    said = run(*judged("decided"), path, "--out", out, preexec_fn=small)
+    limited = ["bash", "-c", 'ulimit -f 293; exec "$@"', "_"]  # in units of 1,024 bytes
+    said = processes.run([*limited, *rmr1, *judged("decided"), path, "--out", out])
     assert said.returncode == 1
     assert f"error: store {store}: " in said.stderr or f"error: {out}.part: File too large" in said.stderr
     assert "Traceback" not in said.stderr

@@ -358,7 +358,7 @@ def test_options_of_trl_are_handed_over(folder: Path, monkeypatch: pytest.Monkey
         ({"trl": {"beta": 0}}, "--trl beta: that is set by this command's own options"),
         ({"micro_batch_size": 3}, "the 16 completions of a step are no multiple of micro_batch_size 3 times 1 process"),
         ({"rollout_size": 64}, "32 of 32 pairs have at most 4096 tokens, and a rollout takes 64"),
-        ({"prompt": "core"}, "there is no prompt 'core'"),
+        ({"prompt": "core"}, "unknown prompt 'core'"),
     ],
 )
 def test_plans_that_cannot_be_carried_out(folder: Path, tmp_path: Path, given: dict[str, Any], says: str) -> None:

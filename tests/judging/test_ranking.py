@@ -463,7 +463,7 @@ def test_the_sides_of_a_duel_follow_from_the_texts_and_are_even() -> None:
         ({"answers": [], "method": "anchor", "anchor": "x"}, "a list of at least 1 answers, not 0"),
         ({"answers": "xyz"}, "a list of at least 2 answers, not one text"),
         ({"method": "roundrobin"}, "no method 'roundrobin'; did you mean 'round_robin'?"),
-        ({"method": "elo"}, "no method 'elo'; Known: round_robin, knockout"),
+        ({"method": "elo"}, "unknown method 'elo'; expected one of round_robin, knockout"),
         ({"aggregate": "winrate"}, "did you mean 'win_rate'?"),
         ({"method": "anchor"}, "it goes with method='anchor'"),
         ({"anchor": "z"}, "it goes with method='anchor'"),

@@ -147,7 +147,7 @@ def test_a_fit_that_would_not_help_is_refused(
 
 
 def test_a_method_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigError, match="method is one of 'temperature', 'platt', not 'isotonic'"):
+    with pytest.raises(ConfigError, match="unknown method 'isotonic'; expected one of temperature, platt"):
         Calibration.fit(*judge(300), method="isotonic")  # type: ignore[arg-type]
 
 

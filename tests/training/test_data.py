@@ -205,7 +205,7 @@ def test_a_row_that_was_not_taken_makes_no_duplicate_of_another(tmp_path: Path) 
         ({"parts": {"test": 100, "rl": "rest"}}, "part test is to have 100 rows, and 3 of 3 are left"),
         ({"parts": {"test": 3, "rl": "rest"}}, "part rl comes out empty: there are 3 rows in 3 groups"),
         ({"parts": {"test": 0.1, "rl": "rest"}}, "part test comes out empty"),
-        ({"prompt": "corr"}, "there is no prompt 'corr'"),
+        ({"prompt": "corr"}, "unknown prompt 'corr'"),
         ({"against": (Path("none.jsonl"),)}, r"none\.jsonl: No such file"),
     ],
 )

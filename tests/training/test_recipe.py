@@ -140,7 +140,7 @@ def test_what_is_wrong_is_said_with_its_line_and_field(tmp_path: Path, text: str
 
 
 def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"there is no recipe 'tinny': name a YAML file, or one of .*, tiny$"):
+    with pytest.raises(ConfigError, match=r"unknown recipe 'tinny'; did you mean 'tiny'\? expected one of .*, tiny$"):
         read_recipe("tinny", tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()

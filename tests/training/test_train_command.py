@@ -1,9 +1,10 @@
-"""`rmr1 train`, run as a process of its own."""
+"""`rmr1 train`."""
 
 import json
 import os
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,14 @@ from rmr1_sdk.cli import app, train
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.training.domain import generate
 from tests import processes
+from tests.command import run_here
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def run(rmr1: list[str], tmp_path: Path) -> Run:
-    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-        command = [*rmr1, "train", *map(str, arguments)]
-        return processes.run(command)
-
-    return run
+def run() -> Run:
+    return partial(run_here, "train")
 
 
 def test_from_nothing_to_traces(run: Run, tmp_path: Path) -> None:
@@ -97,7 +95,7 @@ def test_nobody_draws_bars_where_nobody_watches(
         (["data", "rows.jsonl", "--sides", "given"], 2, "'given' is not one of"),
         (["data", "rows.jsonl"], 1, "rows.jsonl:1: field rejected: Input should be text or a list of messages"),
         (["data", "rows.jsonl", "--dry-run"], 1, "rows.jsonl:1: field rejected: Input should be text"),
-        (["data", "tiny:4", "--prompt", "corr"], 2, "there is no prompt 'corr'; did you mean 'cor'?"),
+        (["data", "tiny:4", "--prompt", "corr"], 2, "unknown prompt 'corr'; did you mean 'cor'?"),
         (["distill", "none.jsonl", "--teacher", "tiny"], 2, "none.jsonl: No such file or directory"),
         (["distill", "pairs.jsonl", "--teacher", "tini:x"], 2, "unknown backend 'tini'"),
         (["distill", "pairs.jsonl", "--teacher", "replay:none.jsonl"], 2, "none.jsonl: No such file"),
