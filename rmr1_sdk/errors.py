@@ -109,5 +109,5 @@ def unknown(kind: str, value: object, known: Iterable[str], *, place: str = "") 
 
     names = list(known)
     near = get_close_matches(str(value), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return ConfigError(f"{place}unknown {kind} {value!r}{hint} expected one of {', '.join(names)}")
+    hint = f"did you mean {near[0]!r}? Expected" if near else "expected"
+    return ConfigError(f"{place}unknown {kind} {value!r}; {hint} one of {', '.join(names)}")

@@ -555,8 +555,8 @@ def test_a_judge_that_raises_is_counted_instead() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"only": ["positions"]}, "no section 'positions'; did you mean 'position'?"),
-        ({"only": ["zzz"]}, "no section 'zzz'; there are position, length"),
+        ({"only": ["positions"]}, "unknown section 'positions'; did you mean 'position'?"),
+        ({"only": ["zzz"]}, "unknown section 'zzz'; expected one of position, length"),
         ({"tries": 0}, "tries is 1 at least, not 0"),
         ({"seeds": 1}, "seeds is 2 at least, not 1"),
         ({"limit": 0}, "limit is 1 at least, not 0"),

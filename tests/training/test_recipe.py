@@ -140,7 +140,7 @@ def test_what_is_wrong_is_said_with_its_line_and_field(tmp_path: Path, text: str
 
 
 def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unknown recipe 'tinny'; did you mean 'tiny'\? expected one of .*, tiny$"):
+    with pytest.raises(ConfigError, match=r"unknown recipe 'tinny'; did you mean 'tiny'\? Expected one of .*, tiny$"):
         read_recipe("tinny", tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()
@@ -308,4 +308,4 @@ def test_launchers_begin_the_command_as_a_module(tmp_path: Path) -> None:
 def test_a_stage_that_there_is_not_is_refused(command: Command) -> None:
     said = command("tiny", "--stage", "dpo")
     assert (said.returncode, said.stdout) == (2, "")
-    assert "--stage dpo: there are data, distill, model, sft, merge, grpo, export" in said.stderr
+    assert "--stage: unknown stage 'dpo'; expected one of data, distill, model, sft, merge, grpo, export" in said.stderr

@@ -209,7 +209,7 @@ def test_a_row_of_csv_with_too_few_columns_is_a_bad_row(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("x.jsonl,drop", "'drop' is not of the form OPTION=VALUE"),
-        ("x.jsonl,dorp=x", "unknown option 'dorp'; did you mean 'drop'? expected one of question, a, b"),
+        ("x.jsonl,dorp=x", "unknown option 'dorp'; did you mean 'drop'\\? Expected one of question, a, b"),
         ("x.jsonl,take=none", "take: Input should be a valid integer"),
     ],
 )
