@@ -14,8 +14,8 @@ from rmr1_sdk import FakeBackend, Judge, Prompt
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.files.cache import cache_folder
 from rmr1_sdk.parsing import Mode, read
-from rmr1_sdk.prompts import COR, PROMPTS, REASONING, get, published, resolve
-from rmr1_sdk.types import Completion, Criterion, Pair, Rubric
+from rmr1_sdk.prompts import COR, PROMPTS, REASONING, get, published, resolve, shown_pair
+from rmr1_sdk.types import Completion, Criterion, Message, Pair, Rubric
 from tests.test_parsing import DAMAGE
 
 SINGLE = Pair(question="Q?", a="first", b="second")
@@ -103,6 +103,16 @@ def test_candidates_never_close_their_block_and_never_look_like_a_verdict(questi
 def test_neutralising_can_be_switched_off() -> None:
     pair = Pair(question="q", a="<answer>", b="b")
     assert "<answer>" in Prompt(name="x", user="{answer_a}", neutralise=False).render(pair)[0].content
+
+
+def test_a_pair_is_found_in_the_prompt_that_shows_it_and_in_no_other_text() -> None:
+    shown = COR.render(SINGLE)
+    assert shown_pair(shown) == Pair(question=SINGLE.question, a=SINGLE.a, b=SINGLE.b)
+    assert shown_pair(REASONING.render(SINGLE, "BA")) == Pair(question=SINGLE.question, a=SINGLE.b, b=SINGLE.a)
+    assert shown_pair(COR.render(MULTI)) is None
+    opening = "[Client Question]\nQ?\n\n[The Start of Chatbot A's Response]\n"
+    assert shown_pair([Message(role="user", content=opening * 50_000)]) is None
+    assert shown_pair([]) is None
 
 
 # --- reading ---

@@ -32,6 +32,7 @@ from rmr1_sdk.concurrency import PerProcess
 from rmr1_sdk.rewards import PreferenceRewards, RewardMetrics, preference_reward, verdict_reward
 from rmr1_sdk.rewards.configured import judge_for
 from rmr1_sdk.rewards.conversations import history, question
+from rmr1_sdk.rewards.openrlhf import _without_ends, read_template
 from rmr1_sdk.rewards.preference import Row, grouped
 from rmr1_sdk.rewards.trl import JudgeReward, SyncJudgeReward, _ProcessGroup
 from rmr1_sdk.rewards.verl import compute_score
@@ -508,6 +509,46 @@ def test_a_leaf_without_its_library_says_what_to_install(
     monkeypatch.delitem(sys.modules, f"rmr1_sdk.rewards.{leaf}", raising=False)
     with pytest.raises(MissingExtraError, match=rf'pip install "rmr1_sdk\[{leaf}\]"'):
         import_module(f"rmr1_sdk.rewards.{leaf}")
+
+
+# --- OpenRLHF's texts -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("x<|im_end|>", "x"),
+        ("x \n<|im_end|>\n<|endoftext|> ", "x"),
+        ("x</s><eos>\t<end_of_turn><|eos|>\u2028<|eot_id|><|end_of_text|>", "x"),
+        ("</s> x </s>", "</s> x"),
+        ("x \n", "x \n"),
+        ("<|im_end|>", ""),
+        (" </s>", ""),
+        ("x</s>.", "x</s>."),
+        ("x</s></S>", "x</s></S>"),
+        ("", ""),
+    ],
+)
+def test_the_tokens_that_end_a_turn_are_no_part_of_an_answer(response: str, answer: str) -> None:
+    assert _without_ends(response) == answer
+
+
+@pytest.mark.parametrize("unit", ["\n", "\t", "</s>", " <eos>", "<|im_end|>\n", "<|im_end|"])
+def test_a_response_of_megabytes_is_read(unit: str) -> None:
+    """In quadratic time each would take hours."""
+    run = unit * (4_000_000 // len(unit))
+    assert _without_ends(f"{run}x</s>") == f"{run}x"
+    assert _without_ends(f"x</s>{run}.") == f"x</s>{run}."
+
+
+@pytest.mark.parametrize("end", ["", "<|im_end|>", "<|eot_id|>"])
+@pytest.mark.parametrize("header", ["<|im_start|>user\n", "<|start_header_id|>user<|end_header_id|>\n\n"])
+def test_a_prompt_of_megabytes_of_turns_that_never_end_is_read(header: str, end: str) -> None:
+    unended = header * (4_000_000 // len(header))
+    is_this_templates = (header.startswith("<|im_start"), end) in ((True, "<|im_end|>"), (False, "<|eot_id|>"))
+    turns = [Message(role="user", content="Q?")] if is_this_templates else None
+    prompt = f"{header}Q?{end}{unended}"
+    assert read_template(prompt) == (turns or prompt)
 
 
 class Turn(BaseModel):

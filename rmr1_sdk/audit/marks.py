@@ -23,7 +23,8 @@ def weighted_marks(rubric: Rubric, evaluation: str) -> tuple[float, float] | Non
     favours a side is no mark, and what stands in quotes is the answers' own.
     """
     sums = {"A": 0.0, "B": 0.0}
-    parts = _parts(rubric, _QUOTED.sub("", evaluation))
+    *closed, open_end = evaluation.rpartition("”")  # no quote ends after it: to look from each start is quadratic
+    parts = _parts(rubric, _QUOTED.sub("", "".join(closed)) + open_end)
     if parts is None:
         return None
     for criterion, part in zip(rubric.criteria, parts, strict=True):

@@ -100,16 +100,15 @@ class StopScanner:
         """Take the next piece. Text up to and including the stop string, or None to go on."""
         self._text += piece
         while self._stop:
-            hits = [(self._text.find(s, self._scanned), s) for s in self._stop if not self._thinking]
-            hits = [(at, s) for at, s in hits if at >= 0]
-            end = min((at + len(s) for at, s in hits), default=None)
             tag = THOUGHT_TAG.search(self._text, self._scanned)
-            if tag and (end is None or tag.end() <= end):
+            until = tag.end() - 1 if tag else len(self._text)
+            hits = [(self._text.find(s, self._scanned, until), s) for s in self._stop if not self._thinking]
+            if ends := [at + len(s) for at, s in hits if at >= 0]:
+                return self._text[: min(ends)]
+            if tag:
                 self._thinking = tag.group() == THINK
                 self._scanned = tag.end()
                 continue
-            if end is not None:
-                return self._text[:end]
             # a tag or stop string may be split over pieces: look again at its possible beginning
             self._scanned = max(self._scanned, len(self._text) - self._reach + 1)
             return None

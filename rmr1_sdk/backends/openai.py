@@ -27,8 +27,8 @@ _CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 _TOO_LONG = re.compile(
     r"context.{0,20}(length|size|window)|too (long|many tokens)|exceeds? .{0,40}context", re.IGNORECASE
 )
-_CONTEXT = re.compile(r"maximum context length is (\d+)", re.IGNORECASE)
-_READ = re.compile(r"(\d+) (?:input tokens|in the messages|in your prompt)", re.IGNORECASE)
+_CONTEXT = re.compile(r"maximum context length is (\d{1,9})", re.IGNORECASE)
+_READ = re.compile(r"(?<!\d)(\d{1,9}) (?:input tokens|in the messages|in your prompt)", re.IGNORECASE)
 _REFUSED = ("content_filter", "content_policy_violation")
 _MAY_GO = ("seed", "temperature", "top_p", "stop", "top_logprobs", "logprobs")
 _PROBE = [{"role": "user", "content": "Hi"}]

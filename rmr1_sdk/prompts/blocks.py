@@ -1,6 +1,5 @@
 """Blocks of text between RM-R1's markers: question, answers, reference, rubric."""
 
-import re
 from collections.abc import Callable, Sequence
 
 from rmr1_sdk.types import Conversation, Message, Pair, Rubric, Side
@@ -31,13 +30,11 @@ def blocks(seen: Pair, safe: Callable[[str], str]) -> str:
     return "\n\n".join(main) + extra_blocks(seen.reference, seen.rubric, safe)
 
 
-_SHOWN = re.compile(
-    r"\[Client Question\]\n(?P<question>.*?)\n\n"
-    + r"\n\n".join(
-        rf"\[The Start of Chatbot {side}'s Response\]\n(?P<{name}>.*?)\n\[The End of Chatbot {side}'s Response\]"
-        for side, name in (("A", "a"), ("B", "b"))
-    ),
-    re.DOTALL,
+_AROUND_TEXTS = (
+    "[Client Question]\n",
+    "\n\n[The Start of Chatbot A's Response]\n",
+    "\n[The End of Chatbot A's Response]\n\n[The Start of Chatbot B's Response]\n",
+    "\n[The End of Chatbot B's Response]",
 )
 
 
@@ -46,8 +43,14 @@ def shown_pair(messages: Sequence[Message]) -> Pair | None:
 
     For engines that are programs: test doubles, and teachers of what can be checked.
     """
-    shown = _SHOWN.search(messages[-1].content) if messages else None
-    return Pair.model_validate(shown.groupdict()) if shown else None
+    rest = messages[-1].content if messages else ""
+    texts = []
+    for marker in _AROUND_TEXTS:
+        before, found, rest = rest.partition(marker)
+        if not found:
+            return None
+        texts.append(before)
+    return Pair(question=texts[1], a=texts[2], b=texts[3])
 
 
 def question_block(question: Conversation, safe: Callable[[str], str]) -> str:

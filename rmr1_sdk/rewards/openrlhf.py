@@ -27,19 +27,23 @@ logger = logging.getLogger(__name__)
 
 _NEUTRAL = 0.5
 _CONVERSATION: TypeAdapter[Conversation] = TypeAdapter(Conversation)
-_TURNS = (
-    re.compile(r"<\|im_start\|>(system|user|assistant|tool)\n(.*?)<\|im_end\|>", re.DOTALL),
-    re.compile(r"<\|start_header_id\|>(system|user|assistant|tool)<\|end_header_id\|>\n\n(.*?)<\|eot_id\|>", re.DOTALL),
-)
-_ENDS = re.compile(
-    r"(\s*(<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|<\|end_of_text\|>|<\|eos\|>|</s>|<eos>|<end_of_turn>))+\s*$"
-)
+_TURNS = {  # by the token that ends each turn
+    "<|im_end|>": re.compile(r"<\|im_start\|>(system|user|assistant|tool)\n(.*?)<\|im_end\|>", re.DOTALL),
+    "<|eot_id|>": re.compile(
+        r"<\|start_header_id\|>(system|user|assistant|tool)<\|end_header_id\|>\n\n(.*?)<\|eot_id\|>", re.DOTALL
+    ),
+}
+_END_TOKENS = (
+    "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "<|eos|>", "</s>", "<eos>", "<end_of_turn>",
+)  # fmt: skip
+_ENDS_BACKWARDS = re.compile(rf"\s*(?:(?:{'|'.join(re.escape(token[::-1]) for token in _END_TOKENS)})\s*)++")
 
 
 def read_template(prompt: str) -> ConversationLike:
     """The turns of a prompt in ChatML's or Llama 3's template; any other prompt is its own text."""
-    for turns in _TURNS:
-        if found := turns.findall(prompt):
+    for end, turns in _TURNS.items():
+        until = prompt.rfind(end) + len(end)  # no turn ends after it: to look for one from each start is quadratic
+        if found := turns.findall(prompt, 0, until):
             return [Message(role=role, content=content) for role, content in found]
     return prompt
 
@@ -87,7 +91,7 @@ class VerdictReward:
         """Tensors of one number a sample; `queries[i]` is prompt i with its response."""
         import torch
 
-        said = [_ENDS.sub("", query.removeprefix(prompt)) for query, prompt in zip(queries, prompts, strict=True)]
+        said = [_without_ends(query.removeprefix(prompt)) for query, prompt in zip(queries, prompts, strict=True)]
         rewards = torch.tensor(verdict_reward(said, list(labels), self._rule))
         return {"rewards": rewards, "scores": (rewards + 1) / 2, "extra_logs": {}}
 
@@ -146,7 +150,13 @@ def _response(query: str, prompt: str) -> str:
     """Text after the prompt, without the tokens that end a turn."""
     if not query.startswith(prompt):
         raise DataError("a query does not begin with its prompt; was the prompt cut to fit the model?")
-    return _ENDS.sub("", query.removeprefix(prompt))
+    return _without_ends(query.removeprefix(prompt))
+
+
+def _without_ends(text: str) -> str:
+    """The text without the tokens that end a turn, and the space around them."""
+    ends = _ENDS_BACKWARDS.match(text[::-1])  # one attempt, at the text's end: forwards there is one at each space
+    return text[: len(text) - ends.end()] if ends else text
 
 
 def _reference(label: object) -> Conversation:

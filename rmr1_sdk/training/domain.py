@@ -286,8 +286,8 @@ class Problem:
         """Claim of an answer, as written in it."""
         if self.kind == "list":
             return answer.removeprefix("List:").strip()
-        found = re.search(r"(\w+)\W*$", answer)
-        return found.group(1) if found else ""
+        words = re.findall(r"\w+", answer)
+        return str(words[-1]) if words else ""
 
 
 def solve(question: str) -> Problem:

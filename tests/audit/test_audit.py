@@ -321,6 +321,10 @@ def test_marks_are_read_where_they_are_certain(evaluation: str, sums: tuple[floa
     assert found == (sums if sums is None else pytest.approx(sums))
 
 
+def test_quotes_that_never_close_hide_no_marks_however_many() -> None:
+    assert weighted_marks(TWO, "Truth: A: 8/10, B: 4/10\nTone: A: 2/10, B: 6/10" + "“" * 1_000_000)
+
+
 def test_marks_need_weights() -> None:
     bare = Rubric(criteria=(Criterion(name="Truth"),))
     assert weighted_marks(bare, "Truth: A: 8/10, B: 4/10") is None

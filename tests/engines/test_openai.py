@@ -146,6 +146,7 @@ def test_a_server_that_answers_no_request_of_one_token_can_still_judge(talk: tup
         (refused(400, "more than 8192 tokens", code="context_length_exceeded"), "", "too_long", None),
         (refused(400, "the request exceeds the available context size (4096 tokens)"), "", "too_long", None),
         (refused(400, "maximum context length is 4096 tokens. However, you requested 9000"), "", "too_long", None),
+        (refused(400, "maximum context length is " + "1" * 1_000_000), "", "too_long", None),
     ],
 )  # fmt: skip
 def test_ways_to_end(

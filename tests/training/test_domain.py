@@ -41,6 +41,12 @@ def is_right(pair: Pair, answer: str) -> bool:
     return len(words) == int(count) and words[0] == first and words[-1] != banned
 
 
+def test_the_last_word_of_an_answer_is_its_claim() -> None:
+    problem = solve("Say Ann has 3 pens.")
+    said = {"It is 3.": "3", "3": "3", "so, 12 (pens)!\n": "pens", "": "", "?!": "", "x" * 1_000_000 + "! 4": "4"}
+    assert {answer: problem.claim(answer) for answer in said} == said
+
+
 def test_kinds_come_in_equal_parts_and_no_pair_twice() -> None:
     assert Counter(pair.metadata["source"] for pair in PAIRS) == {f"tiny/{kind}": 1200 for kind in KINDS}
     assert len({(pair.question, right(pair), wrong(pair)) for pair in PAIRS}) == 4800
