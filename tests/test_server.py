@@ -719,7 +719,7 @@ def test_the_command_says_where_it_is_and_who_may_come(rmr1: list[str], tmp_path
     [
         (["fake:tests.replies:by_xs", "--host", "0.0.0.0"], "error: without a key only this machine is served"),
         (["fake:tests.replies:by_xs", "--key-file", "nowhere"], "error: --key-file nowhere: No such file"),
-        (["fake:tests.replies:by_xs", "--key-file", os.devnull], "there is no key in it"),
+        (["fake:tests.replies:by_xs", "--key-file", os.devnull], f"--key-file {os.devnull}: there is no key in it"),
         (["fake:tests.replies:by_xs", "--max-body", "0"], "error: body_bytes must be more than 0"),
         (["fake:tests.replies:by_xs", "--prompt", "published"], "error: "),
         (["lama_cpp:x"], "did you mean llama_cpp:x?"),
@@ -740,7 +740,29 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch)
         _ = server.run
 
 
-@pytest.mark.parametrize("keys", ["secret", [""], [" key"], ["k\u00e9y"]])
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("planted\none,two", "error: $RMR1_SERVER_KEYS: this is no key"),
+        ("one,plänted", "error: $RMR1_SERVER_KEYS: this is no key"),
+        ("\n", "error: $RMR1_SERVER_KEYS: there is no key in it"),
+    ],
+)
+def test_a_variable_without_usable_keys_opens_no_server(rmr1: list[str], variable: str, said: str) -> None:
+    with Command(rmr1, "fake:tests.replies:by_xs", RMR1_SERVER_KEYS=variable) as server:
+        assert server.finish().returncode == 2
+        assert said in server.stderr
+        assert "pl" not in server.stderr.partition("error: ")[2]
+
+
+def test_space_around_the_keys_of_a_variable_is_no_part_of_them(rmr1: list[str]) -> None:
+    with Command(rmr1, "fake:tests.replies:by_xs", RMR1_SERVER_KEYS=" one ,two\n") as server:
+        assert "(2 keys)" in server.stderr
+        told = httpx2.get(f"{server.url}/v1/model", headers={"Authorization": "Bearer two"})
+        assert told.status_code == 200
+
+
+@pytest.mark.parametrize("keys", ["secret", [""], [" key"], ["key\n"], ["k\ney"], ["k\u00e9y"]])
 def test_keys_that_would_open_nothing_or_everything_are_refused(keys: Any) -> None:
     with pytest.raises(ConfigError, match="key"):
         create_app(Judge(FakeBackend(by_xs)), keys=keys)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from rmr1_sdk.backends.base import Backend, Capabilities
 from rmr1_sdk.errors import ConfigError, RMR1Error
+from rmr1_sdk.keys import mask_address
 
 __all__ = ["BACKENDS", "Backend", "BackendSpec", "Capabilities", "connect"]
 
@@ -77,10 +78,11 @@ def _from_module(spec: str, module: str, function: str, options: dict[str, Any])
 
 
 def _unknown(spec: str, why: str = "") -> ConfigError:
-    kind, _, rest = spec.partition(":")
+    kind, colon, rest = spec.partition(":")
+    shown = colon + mask_address(rest)
     near = get_close_matches(kind, BACKENDS, n=1)
-    hint = f"; did you mean {near[0]}:{rest}?" if near else "."
-    return ConfigError(f"unknown backend {kind!r} in {spec!r}{why}{hint} Known: {', '.join(sorted(BACKENDS))}")
+    hint = f"; did you mean {near[0]}{shown}?" if near else "."
+    return ConfigError(f"unknown backend {kind!r} in {kind + shown!r}{why}{hint} Known: {', '.join(sorted(BACKENDS))}")
 
 
 def _place(error: Exception) -> str:

@@ -28,10 +28,10 @@ class Anthropic(Remote):
     Args:
         model: its name.
         base_url: None is $ANTHROPIC_BASE_URL, else the hosted API.
-        api_key: None is $ANTHROPIC_API_KEY; a server of your own may need none.
+        api_key: None or blank is $ANTHROPIC_API_KEY; a server of your own may need none.
         concurrency: the most requests in flight; fewer while the server says that it is busy.
 
-    Raises ConfigError when there is no key for the hosted API, and MissingExtraError. Pickles as its
+    Raises ConfigError for what is no key, or where the hosted API has none, and MissingExtraError. Pickles as its
     arguments.
     """
 

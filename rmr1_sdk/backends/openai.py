@@ -41,10 +41,10 @@ class OpenAI(Remote):
         model: the name that the server knows it by.
         base_url: where the server is, as in "http://localhost:8000/v1"; None is $OPENAI_BASE_URL, else
             the hosted API.
-        api_key: None is $OPENAI_API_KEY; a server of your own may need none.
+        api_key: None or blank is $OPENAI_API_KEY; a server of your own may need none.
         concurrency: the most requests in flight; fewer while the server says that it is busy.
 
-    Raises ConfigError when there is no key for the hosted API, and MissingExtraError. Pickles as its
+    Raises ConfigError for what is no key, or where the hosted API has none, and MissingExtraError. Pickles as its
     arguments.
     """
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from rmr1_sdk.backends.base import Capabilities, PerProcess
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError
+from rmr1_sdk.keys import find_key, mask_key
 from rmr1_sdk.types import Completion, Request
 
 __all__ = [
@@ -65,7 +66,7 @@ class ServerError(NamedTuple):
         cause = f" ({error.__cause__})" if status is None and error.__cause__ else ""
         why = f"{type(error).__name__}: {error}{cause}"
         return cls(
-            why=why.replace(key, "[key]") if key else why,
+            why=mask_key(why, key),
             passes=not stays and (status is None or status in _RETRYABLE or status >= 500),
             overloaded=status in _OVERLOADED,
             pause_s=_pause(response.headers) if response is not None else None,
@@ -195,8 +196,8 @@ class RetryingClient:
 
     def _failure(self, trouble: ServerError, error: Exception) -> BackendError:
         failure = BackendError(f"{self._name}: {trouble.why}")
-        hides = not self._key or self._key not in f"{error}{error.__cause__}"
-        failure.__cause__ = error if hides else None
+        said = f"{error}{error.__cause__}"
+        failure.__cause__ = error if mask_key(said, self._key) == said else None
         failure.__suppress_context__ = True
         return failure
 
@@ -259,7 +260,7 @@ class Remote:
             raise MissingExtraError(self.kind, self.kind)
         variable = f"{self.kind.upper()}_API_KEY"
         url = base_url or os.environ.get(f"{self.kind.upper()}_BASE_URL") or self.hosted
-        key = api_key or os.environ.get(variable, "")
+        key = find_key(api_key, variable)
         if not key and url == self.hosted:
             raise ConfigError(f"no API key: set {variable}")
         self.model = model

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from rmr1_sdk.backends.base import Capabilities, PerProcess
 from rmr1_sdk.backends.remote import CONCURRENCY, AdaptiveLimiter, RetryingClient, without_secrets
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError, ConfigError
+from rmr1_sdk.keys import find_key, mask_address
 from rmr1_sdk.types import Completion, Request, Value
 
 if TYPE_CHECKING:
@@ -47,19 +47,21 @@ class RMR1:
 
     Args:
         url: where the server is, as in "http://judge:8000".
-        api_key: None is $RMR1_API_KEY; a server may need none.
+        api_key: None or blank is $RMR1_API_KEY; a server may need none.
 
     `identity` and `capabilities` are those of the engine behind it, which is asked for them once; `model` is its
     address until then. A server whose engine is another one than at first is not asked any more: that raises
-    BackendError. Raises ConfigError for what is no address. Pickles as its arguments.
+    BackendError. Raises ConfigError for what is no address, or no key. Pickles as its arguments.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f'rmr1:{url}: write the server\'s address, as in "rmr1:http://localhost:8000"')
+            raise ConfigError(
+                f'rmr1:{mask_address(url)}: write the server\'s address, as in "rmr1:http://localhost:8000"'
+            )
         self._url = url
-        key = api_key or os.environ.get("RMR1_API_KEY", "")
+        key = find_key(api_key, "RMR1_API_KEY")
         self._session: PerProcess[_Session] = PerProcess(partial(_Session, url, key))
 
     @property
@@ -185,7 +187,9 @@ class _Session:
         try:
             return kind.model_validate_json(body)
         except ValidationError as error:
-            raise BackendError(f"{self._name}: this is no answer of `rmr1 serve` of this version ({error})") from error
+            first = error.errors(include_url=False, include_input=False)[0]  # the input may say the key back
+            why = ": ".join([*map(str, first["loc"]), first["msg"]])
+            raise BackendError(f"{self._name}: this is no answer of `rmr1 serve` of this version ({why})") from None
 
 
 def _refusal(body: bytes, response: "httpx2.Response | None" = None) -> Refused:

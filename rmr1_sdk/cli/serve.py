@@ -11,6 +11,7 @@ import typer
 from rmr1_sdk import server
 from rmr1_sdk.cli.options import JudgeFlags, OptionGroup, judge_flags, options_of, takes
 from rmr1_sdk.errors import ConfigError, file_errors
+from rmr1_sdk.keys import checked_key
 
 __all__ = ["serve"]
 
@@ -51,10 +52,11 @@ def serve(
 
 def _keys(file: Path | None) -> list[str]:
     """The bearer keys of a file, a line each, or of the environment, with commas between."""
-    if file is None:
-        return [key.strip() for key in os.environ.get(_KEYS, "").split(",") if key.strip()]
-    with file_errors(f"--key-file {file}"):
-        keys = file.read_text(encoding="utf-8").split()
-    if not keys:
-        raise ConfigError(f"--key-file {file}: there is no key in it")
+    where = f"--key-file {file}" if file else f"${_KEYS}"
+    with file_errors(where):
+        text = file.read_text(encoding="utf-8") if file else os.environ.get(_KEYS, "")
+    given = text.split() if file else text.split(",")
+    keys = [key for each in given if (key := checked_key(each, where))]
+    if not keys and (file or text):
+        raise ConfigError(f"{where}: there is no key in it")
     return keys

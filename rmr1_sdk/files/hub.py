@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from rmr1_sdk.errors import BackendError, ConfigError, DataError
 from rmr1_sdk.files.cache import cache_folder, ensure_dir
+from rmr1_sdk.keys import find_key
 
 __all__ = ["fetch_gguf"]
 
@@ -94,7 +95,7 @@ def _listed(repo: str) -> list[_File]:
 
 
 def _headers() -> dict[str, str]:
-    token = os.environ.get("HF_TOKEN")
+    token = find_key(None, "HF_TOKEN")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rmr1_sdk.concurrency import tasks
 from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.keys import checked_key
 from rmr1_sdk.server import problems
 from rmr1_sdk.server.events import Events, event
 from rmr1_sdk.server.limits import Limits
@@ -248,10 +249,9 @@ def checked_keys(keys: Sequence[str]) -> Sequence[str]:
     if isinstance(keys, str):
         raise ConfigError("keys is a list of keys, not a text")
     for number, key in enumerate(keys, start=1):
-        if not key or key != key.strip() or not key.isascii() or not key.isprintable():
-            raise ConfigError(
-                f"key {number} of {len(keys)} is empty, or has space around it or characters beyond ASCII"
-            )
+        where = f"key {number} of {len(keys)}"
+        if not key or key != checked_key(key, where):
+            raise ConfigError(f"{where} is empty, or has space around it")
     return keys
 
 

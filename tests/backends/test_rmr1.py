@@ -6,6 +6,7 @@ import logging
 import pickle
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -150,6 +151,38 @@ def test_a_real_model_conforms_and_judges_the_same_over_a_server(gguf: Path, rmr
 def test_an_address_names_its_scheme_and_host(address: str) -> None:
     with pytest.raises(ConfigError, match='as in "rmr1:http://localhost:8000"'):
         connect(f"rmr1:{address}")
+
+
+@pytest.mark.parametrize(
+    "spec", ["rmr1:htp://any:KEY@host", "rmr1:http://any:KEY@", "rmr1:htp://host?key=KEY", "rmr:http://any:KEY@h"]
+)
+def test_an_address_that_cannot_be_right_is_not_shown_with_its_key(spec: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        connect(spec)
+    assert "KEY" not in str(caught.value)
+    assert "rmr1:" in str(caught.value)
+
+
+def test_a_key_that_a_server_says_back_is_not_shown() -> None:
+    key = "planted-key"
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"model": {"bad": self.headers["Authorization"]}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(BackendError, match=r"no answer of `rmr1 serve`.*model: ") as caught:
+            ask(engine_at(f"http://127.0.0.1:{server.server_port}", api_key=key))
+        server.shutdown()
+    assert key not in "".join(traceback.format_exception(caught.value))
 
 
 def test_until_it_is_asked_it_is_called_by_its_address() -> None:
@@ -313,7 +346,7 @@ def test_an_error_in_a_stream_that_passes_is_waited_out() -> None:
 
 
 def test_another_kind_of_server_is_told_apart() -> None:
-    with scripted(about={"object": "list"}) as url, pytest.raises(BackendError, match="no answer of `rmr1 serve`"):
+    with scripted(about={"object": "list"}) as url, pytest.raises(BackendError, match=r"no answer of `rmr1 serve`"):
         _ = engine_at(url).capabilities
 
 

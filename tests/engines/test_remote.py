@@ -260,6 +260,31 @@ def test_urls_lose_what_is_secret_in_them() -> None:
     assert without_secrets(f"https://me:{KEY}@host:81/v1/?key={KEY}") == "https://host:81/v1"
 
 
+def test_a_key_from_a_file_is_sent_without_its_newline(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(lambda _: chat("fine")) as server:
+        backend = OpenAI("m", base_url=f"{server.url}/v1", api_key=f" {KEY}\r\n")
+        _opened.append(backend)
+        assert ask(backend).text == "fine"
+        monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
+        backend = OpenAI("m", base_url=f"{server.url}/v1", api_key=" ")
+        _opened.append(backend)
+        assert ask(backend).text == "fine"
+    assert [asked.headers["authorization"] for asked in server.asked] == [f"Bearer {KEY}"] * 2
+
+
+@pytest.mark.parametrize("key", ["x", "no"])
+def test_a_short_key_takes_nothing_out_of_an_error(key: str) -> None:
+    with Server(lambda _: refused(400, f"nothing next in the prefix, {key}")) as server:
+        backend = OpenAI("m", base_url=f"{server.url}/v1", api_key=key)
+        _opened.append(backend)
+        with pytest.raises(BackendError, match=r"nothing next in the prefix, \[key\]"):
+            ask(backend)
+        server.behave = lambda _: refused(400, "nothing next in the prefix")
+        with pytest.raises(BackendError, match="nothing next in the prefix") as caught:
+            ask(backend)
+    assert caught.value.__cause__
+
+
 @pytest.mark.parametrize("engine", [OpenAI, Anthropic])
 def test_a_key_is_never_seen_again(
     engine: type[OpenAI] | type[Anthropic], tmp_path: Path, caplog: pytest.LogCaptureFixture

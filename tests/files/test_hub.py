@@ -32,6 +32,7 @@ class Hub(ThreadingHTTPServer):
         self.files = dict(FILES)
         self.told = dict(FILES)  # what the listing says of them
         self.asked: list[str] = []
+        self.tokens: list[str | None] = []
         self.pause_at: int | None = None
         self.break_at: int | None = None
         self.closed = Event()
@@ -59,6 +60,7 @@ class _Answer(BaseHTTPRequestHandler):
         name = self.path.rpartition("/")[2]
         start = int(re.sub(r"\D", "", self.headers.get("Range", "0")) or 0)
         self.server.asked.append(f"{self.command} {name} {start}")
+        self.server.tokens.append(self.headers.get("Authorization"))
         digest = {name: hashlib.sha256(content).hexdigest() for name, content in self.server.told.items()}
         head = {"X-Repo-Commit": "c" * 40, "Accept-Ranges": "bytes"}
         if self.path.startswith("/api/models/org/repo?"):
@@ -185,6 +187,7 @@ def test_a_damaged_file_is_refused_and_not_kept(hub: Hub, tmp_path: Path) -> Non
         ("org/repo:Q4", {}, "has no GGUF file of quantisation 'Q4'"),
         ("org/other:Q4_1", {}, "the hub has no model 'org/other' that can be read"),
         ("org/repo:Q4_1", {"HF_HUB_OFFLINE": "1"}, "was not downloaded before, and the network is forbidden"),
+        ("org/repo:Q4_1", {"HF_TOKEN": "hf_planted\nX: y"}, "$HF_TOKEN: this is no key"),
         ("org/repo:Q4_1", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the files of org/repo could not be listed"),
     ],
 )
@@ -194,6 +197,12 @@ def test_what_cannot_be_had_is_said(
     failed = find(hub, tmp_path, name, **settings)
     assert failed.returncode == 1
     assert message in failed.stderr.splitlines()[-1]
+    assert "planted" not in failed.stderr
+
+
+def test_a_token_is_sent_without_the_space_around_it(hub: Hub, tmp_path: Path) -> None:
+    assert find(hub, tmp_path, "org/repo:Q4_1", HF_TOKEN=" hf_planted\n").returncode == 0
+    assert set(hub.tokens) == {"Bearer hf_planted"}
 
 
 @pytest.mark.llama_cpp

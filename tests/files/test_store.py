@@ -83,7 +83,7 @@ def put_many(path: Path, name: str) -> None:
 
 def test_processes_share_a_store(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    code = "import pathlib, sys; from tests.files.test_store import put_many; put_many(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    code = "import pathlib, sys, tests.files.test_store as here; here.put_many(pathlib.Path(sys.argv[1]), sys.argv[2])"
     with ExitStack() as stack:
         names = ("one", "two", "three")
         children = [stack.enter_context(processes.Child([sys.executable, "-c", code, path, name])) for name in names]
