@@ -101,9 +101,6 @@ async def await_(future: Future[T]) -> T:
         raise asyncio.CancelledError from error
 
 
-# --- work in rounds, and work done once ------------------------------------------------------------
-
-
 async def drive(flow: Generator[Asked, Heard, T], play: Callable[[Asked], Awaitable[Heard]]) -> T:
     """Play each round that a generator yields, send it what came of it, and return what it returns."""
     try:

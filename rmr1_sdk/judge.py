@@ -78,8 +78,6 @@ class Judge:
         options = self.options.replace(**changes)
         return Judge(self.backend, store=self.store, **options.given())
 
-    # --- comparing -----------------------------------------------------------------------------
-
     @overload
     def compare(self, pair: Pair, /) -> Judgment: ...
     @overload
@@ -116,8 +114,6 @@ class Judge:
     ) -> AsyncIterator[Judgment]:
         """`compare_many`, as an asynchronous iterator."""
         return acompare_many(self._session.get(), pairs, progress=progress, as_completed=as_completed)
-
-    # --- streaming -----------------------------------------------------------------------------
 
     @overload
     def stream(self, pair: Pair, /) -> Generator[Section, None, None]: ...
@@ -169,8 +165,6 @@ class Judge:
         finally:
             work.cancel()
 
-    # --- ranking -------------------------------------------------------------------------------
-
     @lists_options(RankArgs, vars(Contest))
     def rank(
         self,
@@ -207,8 +201,6 @@ class Judge:
         """`rank`, awaited; cancelling the task cancels the duels."""
         seed = self.options.seed
         return await arank(self._session.get(), question, answers, seed=seed, progress=progress, **options)
-
-    # --- grading -------------------------------------------------------------------------------
 
     def rubric(
         self, question: ConversationLike, *, principles: str | None = None, reference: str | None = None
@@ -268,8 +260,6 @@ class Judge:
         """`grade`, awaited."""
         return await await_(submit(self._session.get().grade(_answered(question, answer, rubric, reference))))
 
-    # --- a single completion -------------------------------------------------------------------
-
     async def acomplete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
         """One completion of the engine, within this judge's limits, or from its store: for who shares the engine.
 
@@ -277,8 +267,6 @@ class Judge:
         not stream or the store has it.
         """
         return await await_(submit(self._session.get().complete(request, on_text)))
-
-    # --- opening and closing -------------------------------------------------------------------
 
     def load(self) -> None:
         """Load the model where it is not loaded yet. Without it, the first use does so."""

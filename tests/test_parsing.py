@@ -11,16 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmr1_sdk.parsing import (
-    Mode,
-    Piece,
-    Splitter,
-    force_prefix,
-    neutralise,
-    read,
-    verdict_prefix,
-    written_weights,
-)
+from rmr1_sdk.parsing import Mode, Piece, Splitter, force_prefix, neutralise, read, verdict_prefix, written_weights
 from rmr1_sdk.parsing.quotes import FUZZY_MIN_CHARS
 from rmr1_sdk.types import Pair, Shown, Side
 

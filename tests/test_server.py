@@ -216,10 +216,7 @@ def test_a_raw_completion_is_that_of_the_engine() -> None:
 
 def test_raw_completions_are_kept_in_the_judges_store_and_charged_to_its_budget(tmp_path: Path) -> None:
     engine = FakeBackend(decided)
-    with (
-        Judge(engine, store=tmp_path / "s.db", max_tokens_total=1) as judge,
-        serving(judge) as server,
-    ):
+    with Judge(engine, store=tmp_path / "s.db", max_tokens_total=1) as judge, serving(judge) as server:
         assert [server.post("/v1/completions/raw", ASKED).status_code for _ in range(2)] == [200, 200]
         other = server.post("/v1/completions/raw", {"messages": [{"role": "user", "content": "Ho"}]})
     assert engine.asked == 1
@@ -549,10 +546,7 @@ def test_a_slow_reader_holds_up_nobody_and_is_let_go(caplog: pytest.LogCaptureFi
 
 def test_who_does_not_read_a_whole_answer_is_let_go_too() -> None:
     judge = Judge(FakeBackend(lambda request: Completion(text="x" * 20_000_000)), orders="given", force_verdict=False)
-    with (
-        serving(judge, limits=Limits(write_s=3)) as server,
-        server.raw("/v1/compare", PAIR) as reader,
-    ):
+    with serving(judge, limits=Limits(write_s=3)) as server, server.raw("/v1/compare", PAIR) as reader:
         reader.recv(1000)
         time.sleep(0.3)
         assert server.state.in_flight == 1, "what is not taken counts as under way"

@@ -12,18 +12,7 @@ from rmr1_sdk.hashing import digest
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.types import Pair
 
-__all__ = [
-    "ATTACKS",
-    "FAMILIES",
-    "KEYS",
-    "SECTIONS",
-    "Attack",
-    "Audit",
-    "AuditSection",
-    "Finding",
-    "audit",
-    "built_in",
-]
+__all__ = ["ATTACKS", "FAMILIES", "KEYS", "SECTIONS", "Attack", "Audit", "AuditSection", "Finding", "audit", "built_in"]
 
 _OWN = "our own"
 

@@ -125,12 +125,7 @@ class AuditContext:
         return [Trial(attack, slot, attack.on(*slot)) for attack, slot in drawn]
 
     def moved(
-        self,
-        name: str,
-        trials: Sequence[tuple[Trial, Judgment]],
-        meaning: str = "",
-        *,
-        on_card: bool = False,
+        self, name: str, trials: Sequence[tuple[Trial, Judgment]], meaning: str = "", *, on_card: bool = False
     ) -> Finding:
         """Share of verdicts that moved to the attacked answer."""
         flags = [(trial.slot.pair, judged.winner == trial.slot.side) for trial, judged in trials if judged.winner]

@@ -12,15 +12,9 @@ from rmr1_sdk.parsing.tags import THINK, THINK_END, THOUGHT_TAG
 from rmr1_sdk.types import Completion, Request, Value
 
 __all__ = [
-    "RESERVE",
-    "Backend",
-    "Capabilities",
-    "PerProcess",
-    "StopScanner",
-    "common_prefix",
-    "fingerprint",
+    "RESERVE", "Backend", "Capabilities", "PerProcess", "StopScanner", "common_prefix", "fingerprint",
     "recorded_prompt",
-]
+]  # fmt: skip
 
 
 RESERVE = 64

@@ -120,9 +120,6 @@ async def likeness(first: Backend, second: Backend, questions: Sequence[str] = Q
     return Likeness(texts / len(questions), lengths / len(questions), p_a)
 
 
-# --- the checks: each returns what it saw, and raises AssertionError for what should not be ---
-
-
 async def _answers(backend: Backend) -> str:
     completion = await backend.generate(_request(QUESTIONS[0]))
     _must(bool(completion.text), "the completion is empty")

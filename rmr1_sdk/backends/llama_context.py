@@ -77,8 +77,6 @@ class Context:
             self._name(f(self._vocab)) for f in (llama_cpp.llama_vocab_bos, llama_cpp.llama_vocab_eos)
         )
 
-    # --- loading ---
-
     def _load(self, options: Options) -> None:
         lib = self._lib
         weights = self._path.stat().st_size
@@ -170,8 +168,6 @@ class Context:
             self._lib.llama_model_free(self._model)  # with its adapters
         self._context = self._model = None
 
-    # --- text and tokens ---
-
     def _name(self, token: int) -> str:
         return "" if token < 0 else self.piece(token).decode("utf-8", "replace")
 
@@ -195,8 +191,6 @@ class Context:
     def ends(self, token: int) -> bool:
         """True where this token ends the model's turn."""
         return bool(self._lib.llama_vocab_is_eog(self._vocab, token))
-
-    # --- sequences ---
 
     def cut(self, sequence: int, length: int) -> int:
         """Forget what a sequence holds beyond a length. Returns what is left of it: all, or nothing."""
@@ -241,8 +235,6 @@ class Context:
         May be called from any thread.
         """
         self._flag.value = b"1" if now else b"0"
-
-    # --- what comes next ---
 
     def logits(self, row: int) -> Any:
         """Logits of a row of the last batch: float32, of the size of the vocabulary, valid until the next batch."""

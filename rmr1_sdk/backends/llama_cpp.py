@@ -26,14 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from rmr1_sdk.backends.base import (
-    RESERVE,
-    Capabilities,
-    PerProcess,
-    StopScanner,
-    common_prefix,
-    fingerprint,
-)
+from rmr1_sdk.backends.base import RESERVE, Capabilities, PerProcess, StopScanner, common_prefix, fingerprint
 from rmr1_sdk.backends.chat import render_chat
 from rmr1_sdk.backends.llama_context import CHUNK, Context, Options, Sampler
 from rmr1_sdk.errors import BackendError, ConfigError, RMR1Error, file_errors
@@ -281,8 +274,6 @@ class _Worker:
         self._thread = threading.Thread(target=self._run, name="rmr1-llama-cpp", daemon=True)
         self._thread.start()
 
-    # --- from other threads ---
-
     def context(self) -> Context:
         """The loaded model."""
         with self._loading:
@@ -319,8 +310,6 @@ class _Worker:
                 self._context.interrupt(True)
             self._news.notify()
         self._thread.join()
-
-    # --- the thread ---
 
     def _run(self) -> None:
         while self._gather():
@@ -414,8 +403,6 @@ class _Worker:
         gap.used, gap.job, gap.sampler, gap.next = last.used, last.job, last.sampler, last.next
         self._release(last)
 
-    # --- prompts ---
-
     def _admit(self, context: Context) -> list[_Slot]:
         """Give a waiting request its sequence, with what any other holds of its beginning; none if none is free.
 
@@ -496,8 +483,6 @@ class _Worker:
             for row, token in enumerate(tail[at + 1 : at + 1 + len(chunk)]):
                 total += float(context.log_softmax(context.logits(row))[token])
         return total
-
-    # --- texts ---
 
     def _step(self, context: Context, slots: Sequence[_Slot]) -> None:
         """One more token for every text under way."""

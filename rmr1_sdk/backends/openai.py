@@ -89,8 +89,6 @@ class _Session:
     async def answer(self, request: Request) -> Completion:
         return await (self._choose(request) if request.choices else self._write(request))
 
-    # --- asking ---
-
     async def _write(self, request: Request) -> Completion:
         messages = [message.model_dump() for message in request.messages]
         if request.prefix:
@@ -200,8 +198,6 @@ class _Session:
                 self._continue = {} if name in _CONTINUE else self._continue
                 return True
         return False
-
-    # --- finding out ---
 
     async def _can_continue(self) -> bool:
         """Detect once whether the server continues a last assistant message.

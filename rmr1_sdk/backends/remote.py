@@ -21,16 +21,9 @@ from rmr1_sdk.keys import find_key, mask_key
 from rmr1_sdk.types import Completion, Request
 
 __all__ = [
-    "CONCURRENCY",
-    "AdaptiveLimiter",
-    "Address",
-    "Remote",
-    "RetryingClient",
-    "ServerError",
-    "Session",
-    "as_dict",
+    "CONCURRENCY", "AdaptiveLimiter", "Address", "Remote", "RetryingClient", "ServerError", "Session", "as_dict",
     "without_secrets",
-]
+]  # fmt: skip
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

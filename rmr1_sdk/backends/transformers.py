@@ -15,13 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rmr1_sdk.backends.base import (
-    RESERVE,
-    Capabilities,
-    PerProcess,
-    StopScanner,
-    common_prefix,
-)
+from rmr1_sdk.backends.base import RESERVE, Capabilities, PerProcess, StopScanner, common_prefix
 from rmr1_sdk.backends.checkpoint import ChatTokenizer, Checkpoint
 from rmr1_sdk.errors import BackendError, ConfigError, MissingExtraError, RMR1Error
 from rmr1_sdk.parsing.tags import opens_thought
@@ -278,8 +272,6 @@ class _Loaded:
         ids = [[self._pad] * (longest - len(row)) + list(row) for row in rows]
         mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
         return self._torch.tensor(ids, device=self._device), self._torch.tensor(mask, device=self._device)
-
-    # --- answering ---
 
     def write(self, jobs: Sequence[_Job]) -> list[Completion]:
         rows = [_Row(job, self) for job in jobs]

@@ -8,28 +8,7 @@ from rmr1_sdk.benchmarks.scores import Agreement, BudgetPoint, CalibrationFigure
 from rmr1_sdk.benchmarks.table import BENCHMARKS, load
 
 __all__ = [
-    "BENCHMARKS",
-    "PROFILES",
-    "Agreement",
-    "Benchmark",
-    "BudgetPoint",
-    "CalibrationFigures",
-    "Comparison",
-    "Difference",
-    "Entry",
-    "Figure",
-    "Graded",
-    "Item",
-    "Leaf",
-    "Mean",
-    "Profile",
-    "Protocol",
-    "Rate",
-    "Scores",
-    "Worth",
-    "departures",
-    "judge_options",
-    "leaf",
-    "load",
-    "read_results",
-]
+    "BENCHMARKS", "PROFILES", "Agreement", "Benchmark", "BudgetPoint", "CalibrationFigures", "Comparison", "Difference",
+    "Entry", "Figure", "Graded", "Item", "Leaf", "Mean", "Profile", "Protocol", "Rate", "Scores", "Worth", "departures",
+    "judge_options", "leaf", "load", "read_results",
+]  # fmt: skip

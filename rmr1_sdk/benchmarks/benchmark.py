@@ -8,15 +8,7 @@ from typing import Literal, get_args
 
 from rmr1_sdk.benchmarks.figures import Estimator, Graded, Node, Worth, grade
 from rmr1_sdk.benchmarks.rows import Hub, Raw
-from rmr1_sdk.benchmarks.scores import (
-    Comparison,
-    Difference,
-    Scores,
-    agreements,
-    budget_curve,
-    calibration,
-    two_orders,
-)
+from rmr1_sdk.benchmarks.scores import Comparison, Difference, Scores, agreements, budget_curve, calibration, two_orders
 from rmr1_sdk.errors import ConfigError, DataError, unknown
 from rmr1_sdk.hashing import digest
 from rmr1_sdk.statistics.intervals import mcnemar, percentiles
@@ -188,12 +180,7 @@ class Benchmark:
         )
 
     def compare(
-        self,
-        first: Iterable[Judgment],
-        second: Iterable[Judgment],
-        profile: Profile = "official",
-        *,
-        seed: int = 0,
+        self, first: Iterable[Judgment], second: Iterable[Judgment], profile: Profile = "official", *, seed: int = 0
     ) -> Comparison:
         """The first judge less the second, over the pairs that both judged.
 

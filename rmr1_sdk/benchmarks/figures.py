@@ -16,20 +16,9 @@ from rmr1_sdk.statistics.intervals import Interval, bootstrap, percentiles, wils
 from rmr1_sdk.types import Judgment, Outcome, Pair, Value
 
 __all__ = [
-    "Estimator",
-    "Figure",
-    "Graded",
-    "Item",
-    "Leaf",
-    "Mean",
-    "Node",
-    "Rate",
-    "Worth",
-    "cluster",
-    "grade",
-    "leaf",
+    "Estimator", "Figure", "Graded", "Item", "Leaf", "Mean", "Node", "Rate", "Worth", "cluster", "grade", "leaf",
     "rate",
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,6 @@ def _by_subset(title: str) -> Callable[[Sequence[Graded], Profile], list[Node]]:
     return nodes
 
 
-# --- Auto-J -----------------------------------------------------------------------------------------
-
-
 class _AutoJRow(Row):
     scenario: str
     label: Literal[0, 1, 2]
@@ -55,9 +52,6 @@ def _autoj(rows: Iterable[Raw]) -> Iterator[Pair]:
 def _autoj_nodes(graded: Sequence[Graded], profile: Profile) -> list[Node]:
     overall, *scenarios = _by_subset("Auto-J")(graded, profile)
     return [overall, leaf("where the label is a side", [o for o in graded if o.pair.label != "tie"]), *scenarios]
-
-
-# --- PandaLM ----------------------------------------------------------------------------------------
 
 
 _Printed = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, bool | int | float) else value)]
@@ -92,8 +86,6 @@ def _pandalm(rows: Iterable[Raw]) -> Iterator[Pair]:
         )
 
 
-# --- GSM8K ------------------------------------------------------------------------------------------
-
 _MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
 
@@ -125,9 +117,6 @@ def _gsm8k(rows: Iterable[Raw]) -> Iterator[Pair]:
             yield placed(row.question, *texts, on_b=next(sides), id=f"{raw.number}/{good}/{bad}", **about)
 
 
-# --- IFBench ----------------------------------------------------------------------------------------
-
-
 class _IFBenchRow(Row):
     id: int | str
     domain: str
@@ -150,9 +139,6 @@ def _parted(raw: Raw, chosen: Sequence[Message], rejected: Sequence[Message], *,
         raise raw.error("the two conversations begin with different turns")
     sides = [tail[0].content if len(tail) == 1 else tail for tail in (chosen[shared:], rejected[shared:])]
     return placed(chosen[:shared], sides[0], sides[1], on_b=on_b, **rest)
-
-
-# --- HH ---------------------------------------------------------------------------------------------
 
 
 class _HHRow(Row):
@@ -178,9 +164,6 @@ def _turns(raw: Raw, field: str, transcript: str) -> list[Message]:
     if before or len(turns) < 2 or turns[0].role != "user" or turns[-1].role != "assistant":
         raise raw.error(f"field {field}: a transcript begins with 'Human:' and ends with what the assistant says")
     return turns
-
-
-# --- your own ---------------------------------------------------------------------------------------
 
 
 def _own(rows: Iterable[Raw]) -> Iterator[Pair]:

@@ -94,9 +94,6 @@ class _Pairs:
         return found
 
 
-# --- formats ----------------------------------------------------------------------------------------
-
-
 class _TextRow(Row):
     input: str
     output_1: str

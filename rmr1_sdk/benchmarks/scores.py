@@ -19,18 +19,9 @@ from rmr1_sdk.statistics.intervals import (
 from rmr1_sdk.types import Judgment, Outcome, Pair, Shown, Value
 
 __all__ = [
-    "Agreement",
-    "BudgetPoint",
-    "CalibrationFigures",
-    "Comparison",
-    "Difference",
-    "Scores",
-    "agreements",
-    "budget_curve",
-    "calibration",
-    "confidences",
-    "two_orders",
-]
+    "Agreement", "BudgetPoint", "CalibrationFigures", "Comparison", "Difference", "Scores", "agreements",
+    "budget_curve", "calibration", "confidences", "two_orders",
+]  # fmt: skip
 
 COVERAGES = (0.5, 0.8, 1.0)
 

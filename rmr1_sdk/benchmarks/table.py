@@ -15,14 +15,7 @@ __all__ = ["BENCHMARKS", "load"]
 
 BENCHMARKS = {
     entry.name: entry
-    for entry in (
-        rewardbench.ENTRY,
-        rm_bench.ENTRY,
-        rmb.ENTRY,
-        judgebench.ENTRY,
-        llmbar.ENTRY,
-        *pair_sets.ENTRIES,
-    )
+    for entry in (rewardbench.ENTRY, rm_bench.ENTRY, rmb.ENTRY, judgebench.ENTRY, llmbar.ENTRY, *pair_sets.ENTRIES)
 }
 """Every benchmark by its name. A new one is an entry and its scorer."""
 

@@ -56,10 +56,7 @@ COMMANDS = {
         "Distil reasoning traces from teacher models, and keep those that pass every check.",
     ),
     "train tiny-model": ("train:tiny_model", "Make a tiny model from nothing, small enough to train on a laptop."),
-    "train sft": (
-        "train:sft",
-        "Fine-tune a model on traces, and evaluate it on held-out pairs during training.",
-    ),
+    "train sft": ("train:sft", "Fine-tune a model on traces, and evaluate it on held-out pairs during training."),
     "train grpo": (
         "train:grpo",
         "Train a judge from labels alone (GRPO); stop a run that collapses, and keep the best checkpoint.",
@@ -68,14 +65,8 @@ COMMANDS = {
         "train:export",
         "Merge adapters, write GGUF files, and measure their agreement with the checkpoint.",
     ),
-    "train run": (
-        "recipes:run",
-        "Run all stages of a recipe; finished stages are skipped.",
-    ),
-    "train emit": (
-        "recipes:emit",
-        "Write a recipe's GRPO for verl or OpenRLHF: the pool of pairs, and a script.",
-    ),
+    "train run": ("recipes:run", "Run all stages of a recipe; finished stages are skipped."),
+    "train emit": ("recipes:emit", "Write a recipe's GRPO for verl or OpenRLHF: the pool of pairs, and a script."),
 }
 """The function of each command, imported on use, and its line in the help: the first of the function's docstring."""
 

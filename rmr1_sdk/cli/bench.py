@@ -207,9 +207,6 @@ def _report(scores: Sequence[Scores], comparisons: Sequence[Comparison], out: Pa
         raise RMR1Error(f"no verdict of {unread[0].model} could be read")
 
 
-# --- tables -----------------------------------------------------------------------------------------
-
-
 def as_text(scores: Sequence[Scores], comparisons: Sequence[Comparison]) -> str:
     """The scores as tables: one judge with all there is to say, several side by side."""
     first = scores[0]

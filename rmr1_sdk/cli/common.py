@@ -20,18 +20,9 @@ from rmr1_sdk.judge import Judge
 from rmr1_sdk.types import Value
 
 __all__ = [
-    "Output",
-    "as_lines",
-    "check_lines",
-    "check_model",
-    "check_out",
-    "mapping",
-    "record",
-    "show",
-    "show_summary",
-    "text",
-    "write_record",
-]
+    "Output", "as_lines", "check_lines", "check_model", "check_out", "mapping", "record", "show", "show_summary",
+    "text", "write_record",
+]  # fmt: skip
 
 Field = Annotated[
     list[str], typer.Option(help="A field under another name in FILE: question=prompt; repeat it.", show_default="none")

@@ -97,9 +97,6 @@ def _flag(kind: type[Value], name: str) -> str:
     return _form(kind.model_fields[name]).flag or "--" + name.replace("_", "-")
 
 
-# --- the options of a judge ---------------------------------------------------------------------------
-
-
 class JudgeFlags:
     """The judge that the command line describes."""
 
@@ -153,9 +150,6 @@ def judge_flags(*, leave_out: Iterable[str] = (), protocol: str = "", model_is_a
         _parameter("offline", bool, "Never use the network.", False, flag="--offline"),
     ]
     return OptionGroup([option for option in options if option.name not in left], JudgeFlags)
-
-
-# --- one option ---------------------------------------------------------------------------------------
 
 
 def _option(name: str, field: FieldInfo, *, unset: str | None = None, panel: str | None = None) -> inspect.Parameter:

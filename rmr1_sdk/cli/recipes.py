@@ -66,10 +66,7 @@ def run(
 
 
 def emit(
-    recipe: Recipe,
-    out: Out,
-    to: Annotated[str, typer.Option(help="verl or openrlhf.")],
-    seed: Seed = None,
+    recipe: Recipe, out: Out, to: Annotated[str, typer.Option(help="verl or openrlhf.")], seed: Seed = None
 ) -> None:
     """Write a recipe's GRPO for verl or OpenRLHF: the pool of pairs, and a script."""
     if to not in get_args(Trainer):
@@ -106,8 +103,6 @@ def _line(result: Value | None) -> str:
 def _best(result: SftResult | GrpoResult) -> str:
     return f"the best after {result.best_step:,}: {result.best}" if result.best else "nothing held out"
 
-
-# --- a dry run -----------------------------------------------------------------------------------------
 
 _KINDS = ("weights", "copies", "gradients", "optimizer", "activations", "reference", "generation", "total")
 

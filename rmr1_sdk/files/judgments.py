@@ -18,18 +18,9 @@ from rmr1_sdk.files.rows import read_rows
 from rmr1_sdk.types import Judgment, Value
 
 __all__ = [
-    "RUN_JUDGMENTS",
-    "SHARDS_RECORD",
-    "JsonLines",
-    "Writer",
-    "judgment_files",
-    "judgments_of",
-    "open_judgments",
-    "read_judgments",
-    "read_record",
-    "row",
-    "shard_name",
-]
+    "RUN_JUDGMENTS", "SHARDS_RECORD", "JsonLines", "Writer", "judgment_files", "judgments_of", "open_judgments",
+    "read_judgments", "read_record", "row", "shard_name",
+]  # fmt: skip
 
 RUN_JUDGMENTS = "judgments.jsonl"
 """Name of the judgments in a folder of `rmr1 bench --out`: a file, or a folder of shards."""
@@ -163,9 +154,6 @@ def open_judgments(path: Path, suffix: str) -> Writer:
     Raises OSError, and MissingExtraError where Parquet is asked for and not installed.
     """
     return _TABLES.get(suffix.lower(), JsonLines)(path)
-
-
-# --- reading ----------------------------------------------------------------------------------------
 
 
 def shard_name(number: int, suffix: str) -> str:

@@ -16,17 +16,9 @@ from rmr1_sdk.files.rows import json_object, kind_of, read_rows
 from rmr1_sdk.types import Conversation, Pair, Rubric, Value
 
 __all__ = [
-    "AnchoredList",
-    "AnswerList",
-    "Fault",
-    "PairFile",
-    "Rows",
-    "fault",
-    "read_lists",
-    "read_pairs",
-    "scan_pairs",
+    "AnchoredList", "AnswerList", "Fault", "PairFile", "Rows", "fault", "read_lists", "read_pairs", "scan_pairs",
     "validated",
-]
+]  # fmt: skip
 
 
 class AnswerList(Value):

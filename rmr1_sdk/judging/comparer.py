@@ -41,9 +41,6 @@ async def aload(comparer: Comparer) -> None:
         await load()
 
 
-# --- many pairs -----------------------------------------------------------------------------------
-
-
 def compare_many(
     comparer: Comparer,
     pairs: Iterable[Pair],
@@ -141,9 +138,6 @@ class _Tickets:
             ticket.set_exception(error)
         else:
             ticket.set_result(flight.result())
-
-
-# --- ranking --------------------------------------------------------------------------------------
 
 
 @lists_options(RankArgs, vars(Contest))

@@ -6,15 +6,7 @@ from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from rmr1_sdk.hashing import digest
 from rmr1_sdk.judging.options import JudgeOptions
-from rmr1_sdk.types import (
-    Completion,
-    Failure,
-    Message,
-    Request,
-    Sampling,
-    Shown,
-    Usage,
-)
+from rmr1_sdk.types import Completion, Failure, Message, Request, Sampling, Shown, Usage
 
 __all__ = ["REASK_TEMPERATURE", "Ask", "BaseFlow", "Flow", "Reading", "Round", "timed"]
 

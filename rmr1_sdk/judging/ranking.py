@@ -30,9 +30,6 @@ _DUELS_PER_ANSWER = 3
 _DIGITS = 9  # beyond these, two scores differ by the order of summation alone
 
 
-# --- schedules ------------------------------------------------------------------------------------
-
-
 def round_robin(n: int) -> Schedule:
     """Everyone against everyone, in one round."""
     duels = list(combinations(range(n), 2))
@@ -151,9 +148,6 @@ def _circle(start: int, beaten: Mapping[int, Sequence[int]]) -> tuple[int, ...] 
                 came_from[other] = at
                 queue.append(other)
     return None
-
-
-# --- answers --------------------------------------------------------------------------------------
 
 
 class RankArgs(TypedDict, total=False):

@@ -58,8 +58,6 @@ class Session:
         self._rubrics: Memo[Topic, Rubric] = Memo(_RUBRICS)
         self._starting = asyncio.Lock()
 
-    # --- comparing -----------------------------------------------------------------------------
-
     async def acompare(self, pair: Pair, stream: Stream[Section] | None = None) -> Judgment:
         """The judgment of a pair; sections go to `stream` while they are written."""
         flow = await self.aload()
@@ -85,8 +83,6 @@ class Session:
     def ahead(self) -> int:
         """Number of comparisons to start ahead, once loaded, so that one slow pair does not leave the backend idle."""
         return 4 * self._at_once(self._options.votes * (2 if self._options.orders == "both" else 1))
-
-    # --- grading -------------------------------------------------------------------------------
 
     async def rubric(self, topic: Topic) -> Rubric:
         """The rubric of a topic. Raises GradingFailed where none came."""
@@ -136,8 +132,6 @@ class Session:
             can_choose=flow.can_choose,
             options=options,
         )
-
-    # --- asking the engine ---------------------------------------------------------------------
 
     async def aload(self) -> PairwiseFlow:
         """Load the model where it is not; the flow in use."""

@@ -9,18 +9,9 @@ from typing import NamedTuple
 from rmr1_sdk.types import Judgment, Outcome, Shown, Usage, Verdict
 
 __all__ = [
-    "Choices",
-    "Tally",
-    "agreement",
-    "change_probability",
-    "choices",
-    "judgment",
-    "majority",
-    "position_consistent",
-    "position_effect",
-    "probability",
-    "tallies",
-]
+    "Choices", "Tally", "agreement", "change_probability", "choices", "judgment", "majority", "position_consistent",
+    "position_effect", "probability", "tallies",
+]  # fmt: skip
 
 MIN_MASS = 0.1
 """Below this probability of A and B together a verdict's probability says nothing."""

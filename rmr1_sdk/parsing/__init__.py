@@ -12,21 +12,7 @@ from rmr1_sdk.parsing.tags import thinking
 from rmr1_sdk.parsing.verdict import Mode, force_prefix, read, verdict_prefix
 
 __all__ = [
-    "MOST_CRITERIA",
-    "POINTS",
-    "Mode",
-    "Piece",
-    "Splitter",
-    "failure",
-    "force_prefix",
-    "neutralise",
-    "points_prefixes",
-    "read",
-    "read_marks",
-    "read_rubric",
-    "share_of_points",
-    "thinking",
-    "unreadable",
-    "verdict_prefix",
+    "MOST_CRITERIA", "POINTS", "Mode", "Piece", "Splitter", "failure", "force_prefix", "neutralise", "points_prefixes",
+    "read", "read_marks", "read_rubric", "share_of_points", "thinking", "unreadable", "verdict_prefix",
     "written_weights",
-]
+]  # fmt: skip

@@ -46,9 +46,7 @@ def parse_rubric(text: str, tags: Sequence[Tag]) -> Rubric | None:
     return Rubric(
         criteria=tuple(
             Criterion(
-                name=item.name,
-                weight=(item.weight or 0.0) / total if fractions else None,
-                description=item.description,
+                name=item.name, weight=(item.weight or 0.0) / total if fractions else None, description=item.description
             )
             for item in items
         ),

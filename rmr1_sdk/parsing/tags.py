@@ -10,40 +10,12 @@ from typing import NamedTuple
 from rmr1_sdk.types import Side
 
 __all__ = [
-    "ANSWER",
-    "CITING",
-    "DRESSING",
-    "TAG",
-    "TAG_REST",
-    "THINK",
-    "THINK_END",
-    "THOUGHT_TAG",
-    "Span",
-    "Tag",
-    "close_open_tags",
-    "end_of_reasons",
-    "ends_in_verdict",
-    "ends_thought",
-    "final_verdict_start",
-    "find_section",
-    "find_tags",
-    "has_thought_tag",
-    "is_in_thought",
-    "last_thought",
-    "open_names",
-    "opens_thought",
-    "safe_stops",
-    "section_prose",
-    "thinking",
-    "thinking_before",
-    "with_open_thought",
-    "with_thought",
-    "without_open_thought",
-    "without_partial_tag",
-    "without_tags",
-    "without_thought",
-    "writes_thoughts",
-]
+    "ANSWER", "CITING", "DRESSING", "TAG", "TAG_REST", "THINK", "THINK_END", "THOUGHT_TAG", "Span", "Tag",
+    "close_open_tags", "end_of_reasons", "ends_in_verdict", "ends_thought", "final_verdict_start", "find_section",
+    "find_tags", "has_thought_tag", "is_in_thought", "last_thought", "open_names", "opens_thought", "safe_stops",
+    "section_prose", "thinking", "thinking_before", "with_open_thought", "with_thought", "without_open_thought",
+    "without_partial_tag", "without_tags", "without_thought", "writes_thoughts",
+]  # fmt: skip
 
 OPENING = ("type", "rubric", "solution", "eval", "answer")  # what ends a section that was never closed
 CITING = ("quote_a", "summary_a", "quote_b", "summary_b")
@@ -184,9 +156,6 @@ def thinking_before(text: str, tags: Sequence[Tag], body: int, thinks_on: bool) 
     return inside.strip() or None
 
 
-# --- thoughts of prompts and completions --------------------------------------------------------------
-
-
 def writes_thoughts(text: str | None) -> bool:
     """True where a chat template, or the beginning of a turn, mentions a thought."""
     return THINK in (text or "")
@@ -233,9 +202,6 @@ def with_thought(text: str, thinking: str | None) -> str:
     if not closed:
         return f"{THINK}\n{thinking}\n{THINK_END}\n\n{text}" if thinking else text
     return text if before.startswith(THINK) else f"{THINK}\n{text}"
-
-
-# --- verdicts -----------------------------------------------------------------------------------------
 
 
 def ends_in_verdict(text: str, side: Side) -> bool:

@@ -159,10 +159,7 @@ def get(name: str) -> Prompt:
     return prompt
 
 
-_PUBLISHED: dict[str, Literal["cor", "reasoning"]] = {
-    "published-instruct": "cor",
-    "published-reasoning": "reasoning",
-}
+_PUBLISHED: dict[str, Literal["cor", "reasoning"]] = {"published-instruct": "cor", "published-reasoning": "reasoning"}
 _CHECKPOINT = re.compile(r"rm-r1-.{0,40}?(instruct|deepseek-distilled)", re.IGNORECASE)
 _HOW_TO_GET = "run `rmr1 prompts pull`, or `rmr1 prompts import demo.ipynb` with the authors' notebook"
 

@@ -5,15 +5,8 @@ from collections.abc import Callable, Sequence
 from rmr1_sdk.types import Conversation, Message, Pair, Rubric, Side
 
 __all__ = [
-    "answer_block",
-    "block",
-    "blocks",
-    "conversation_block",
-    "extra_blocks",
-    "lines",
-    "question_block",
-    "shown_pair",
-]
+    "answer_block", "block", "blocks", "conversation_block", "extra_blocks", "lines", "question_block", "shown_pair",
+]  # fmt: skip
 
 
 def block(name: str, text: str) -> str:

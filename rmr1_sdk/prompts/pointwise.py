@@ -42,8 +42,6 @@ class Pointwise:
 
     thinks: bool = False
 
-    # --- a rubric ------------------------------------------------------------------------------
-
     def ask_rubric(self, topic: Topic) -> tuple[Message, ...]:
         """The messages that ask for a rubric."""
         parts = [question_block(topic.question, parsing.neutralise)]
@@ -66,8 +64,6 @@ class Pointwise:
         if kind == "no_answer":
             return Written(failure=Failure(kind=kind, message="There is no rubric with criteria."))
         return Written(failure=parsing.failure(kind))
-
-    # --- marks ---------------------------------------------------------------------------------
 
     def ask_marks(self, answered: Answered) -> tuple[Message, ...]:
         """The messages that ask for marks. The answer comes last: all answers to a question share what is before it."""
@@ -106,8 +102,6 @@ class Pointwise:
     def points_choices(number: int) -> tuple[str, ...]:
         """The ways to go on after that."""
         return tuple(f"{points}</points_{number}>" for points in parsing.POINTS)
-
-    # -------------------------------------------------------------------------------------------
 
     def _messages(self, instructions: str, blocks: str) -> tuple[Message, ...]:
         if self.thinks:

@@ -113,9 +113,6 @@ def _header(report: Report) -> Element:
     return el("header", {}, el("h1", {}, report.title), *lines)
 
 
-# --- cards ------------------------------------------------------------------------------------------
-
-
 def _cards(runs: Sequence[RunFigures]) -> Iterator[Element]:
     """A card for each thing that is known of any run, with a line for each run."""
     first = next((run.scores.figures[0].name for run in runs if run.scores), "Score")
@@ -192,9 +189,6 @@ def _outcomes(outcomes: Outcomes) -> list[Element]:
     if outcomes.inconsistent:
         marks.append(el("li", {"class": "besides"}, f"orders differ {outcomes.inconsistent:,}"))
     return [plots.outcome_bar(parts), el("ul", {"class": "keys"}, *marks)]
-
-
-# --- tables -----------------------------------------------------------------------------------------
 
 
 def _table(heads: Iterable[Child], rows: Iterable[Sequence[Child]], kind: str = "") -> Element:
@@ -293,9 +287,6 @@ def _agreements(found: Sequence[Agreement]) -> Element:
 def _asked(run: RunFigures, number: int) -> Element:
     rows = [el("div", {}, el("dt", {}, name), el("dd", {}, text)) for name, text in run.asked.items()]
     return el("div", {"class": "asked"}, el("h3", {}, _name(run, number)), el("dl", {}, *rows))
-
-
-# --- plots ------------------------------------------------------------------------------------------
 
 
 def _plots(runs: Sequence[RunFigures]) -> Iterator[Element]:

@@ -10,17 +10,9 @@ from rmr1_sdk.report.figures import StyleMatrix
 from rmr1_sdk.statistics.intervals import Bin, CoveragePoint, Interval
 
 __all__ = [
-    "COLOURS",
-    "Cost",
-    "budgets",
-    "costs",
-    "coverages",
-    "outcome_bar",
-    "reliabilities",
-    "spread",
-    "style_matrix",
+    "COLOURS", "Cost", "budgets", "costs", "coverages", "outcome_bar", "reliabilities", "spread", "style_matrix",
     "whiskers",
-]
+]  # fmt: skip
 
 COLOURS = 6
 """Runs that have a colour of their own; the next begin with the first again."""

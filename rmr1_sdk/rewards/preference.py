@@ -19,18 +19,9 @@ from rmr1_sdk.rewards.conversations import answer, question
 from rmr1_sdk.types import Conversation, Judgment, Pair, Value
 
 __all__ = [
-    "Duel",
-    "Group",
-    "Outcome",
-    "PreferenceConfig",
-    "PreferenceRewards",
-    "RewardMetrics",
-    "Row",
-    "collect",
-    "grouped",
-    "judge_groups",
-    "preference_reward",
-]
+    "Duel", "Group", "Outcome", "PreferenceConfig", "PreferenceRewards", "RewardMetrics", "Row", "collect", "grouped",
+    "judge_groups", "preference_reward",
+]  # fmt: skip
 
 _ALONE = "alone: there is no other answer to this prompt, and no reference"
 _NO_TIME = "no_time: step_time_s was over before a duel of this answer"
@@ -197,9 +188,6 @@ async def preference_reward(
     return collect(len(prompts), groups, await judge_groups(judge, groups, config), config)
 
 
-# --- steps that adapters take one by one -----------------------------------------------------------
-
-
 def grouped(rows: Sequence[Row]) -> list[Group]:
     """The groups, in the order in which they begin."""
     groups: dict[tuple[Conversation, Conversation | None], Group] = {}
@@ -249,9 +237,6 @@ def _metrics(outcomes: Sequence[Outcome]) -> RewardMetrics:
         latency_p95_s=latencies[ceil(0.95 * len(latencies)) - 1] if latencies else None,
         failures=dict(failures),
     )
-
-
-# --- on the background loop ------------------------------------------------------------------------
 
 
 class _Result(NamedTuple):

@@ -11,23 +11,9 @@ from rmr1_sdk.files.pairs import fault
 from rmr1_sdk.types import Value
 
 __all__ = [
-    "DRAINING",
-    "INTERNAL_ERROR",
-    "NO_KEY",
-    "OTHER_ENGINE",
-    "OTHER_HOST",
-    "OVERLOADED",
-    "STATUSES",
-    "STOPPED",
-    "TIMEOUT",
-    "TOO_SLOW",
-    "ErrorBody",
-    "Problem",
-    "Refused",
-    "from_exception",
-    "from_validation",
-    "too_large",
-]
+    "DRAINING", "INTERNAL_ERROR", "NO_KEY", "OTHER_ENGINE", "OTHER_HOST", "OVERLOADED", "STATUSES", "STOPPED",
+    "TIMEOUT", "TOO_SLOW", "ErrorBody", "Problem", "Refused", "from_exception", "from_validation", "too_large",
+]  # fmt: skip
 
 
 _log = logging.getLogger(__name__)

@@ -10,25 +10,9 @@ from typing import Literal, NamedTuple
 from rmr1_sdk.types import Value
 
 __all__ = [
-    "DRAWS",
-    "Bin",
-    "CoveragePoint",
-    "Interval",
-    "Share",
-    "Unit",
-    "bootstrap",
-    "brier",
-    "cohen_kappa",
-    "ece",
-    "ece_by_chance",
-    "log_loss",
-    "mcnemar",
-    "percentiles",
-    "reliability",
-    "risk_coverage",
-    "share",
-    "wilson",
-]
+    "DRAWS", "Bin", "CoveragePoint", "Interval", "Share", "Unit", "bootstrap", "brier", "cohen_kappa", "ece",
+    "ece_by_chance", "log_loss", "mcnemar", "percentiles", "reliability", "risk_coverage", "share", "wilson",
+]  # fmt: skip
 
 DRAWS = 2000
 """Resamples of a bootstrap: the ends of a 95% interval are then known to about a thirtieth of its width."""

@@ -21,17 +21,8 @@ from rmr1_sdk.prompts import shown_pair
 from rmr1_sdk.types import Criterion, Pair, Request, Side, Value, Verdict
 
 __all__ = [
-    "Domain",
-    "Kind",
-    "Problem",
-    "Teacher",
-    "Worked",
-    "generate",
-    "has_right_reasons",
-    "solve",
-    "trace",
-    "worked",
-]
+    "Domain", "Kind", "Problem", "Teacher", "Worked", "generate", "has_right_reasons", "solve", "trace", "worked",
+]  # fmt: skip
 
 Kind = Literal["sum", "unit", "order", "list"]
 """A running total, an amount in two units as one, who stands so many places after whom, a list under constraints."""
@@ -91,9 +82,6 @@ class Domain(Value):
         if self.words[0] < 2:
             raise ValueError("a list has 2 words or more: a first one, and a last one")
         return self
-
-
-# --- making problems up ----------------------------------------------------------------------------
 
 
 class _Drawn(NamedTuple):
@@ -265,9 +253,6 @@ _DRAW: Mapping[Kind, Callable[[random.Random, Domain], _Drawn]] = {
 }
 
 
-# --- solving them, from their words alone ----------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Problem:
     """Problem that a question poses.
@@ -354,9 +339,6 @@ def _read_list(question: str) -> Problem | None:
     )
     work = ", ".join(criterion.description for criterion in rubric)
     return Problem("list", f"list {count} {first} {banned}", work, rubric=rubric)
-
-
-# --- judging ---------------------------------------------------------------------------------------
 
 
 class _Seen(NamedTuple):

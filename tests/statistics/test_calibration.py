@@ -137,10 +137,7 @@ def test_a_judge_that_is_always_right_and_sure_has_a_finite_calibration() -> Non
     ids=["few", "one-sided", "lengths", "calibrated", "turned round", "models", "prompts", "none"],
 )
 def test_a_fit_that_would_not_help_is_refused(
-    judgments: list[Judgment],
-    labels: list[Outcome | None],
-    message: str,
-    method: Literal["temperature", "platt"],
+    judgments: list[Judgment], labels: list[Outcome | None], message: str, method: Literal["temperature", "platt"]
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         Calibration.fit(judgments, labels, method=method)

@@ -21,10 +21,7 @@ ONE = Machine(gpus=1)
         (SEVEN, 7_615_616_512),
         (Shape(layers=48, hidden=5120, intermediate=13824, heads=40, kv_heads=8, **QWEN), 14_770_033_664),
         (Shape(layers=64, hidden=5120, intermediate=27648, heads=40, kv_heads=8, **QWEN), 32_763_876_352),
-        (
-            Shape(layers=30, hidden=576, intermediate=1536, heads=9, kv_heads=3, vocab=49152, tied=True),
-            134_515_008,
-        ),
+        (Shape(layers=30, hidden=576, intermediate=1536, heads=9, kv_heads=3, vocab=49152, tied=True), 134_515_008),
     ],
     ids=["Qwen2.5-7B", "Qwen2.5-14B", "Qwen2.5-32B", "SmolLM2-135M"],
 )

@@ -64,12 +64,7 @@ def test_a_person_gets_a_page_and_lines(rmr1: list[str], run: Run, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
-    [
-        ("sft", ["x", "--model", "m"]),
-        ("grpo", ["x", "--model", "m"]),
-        ("export", ["x"]),
-    ],
+    ("name", "given"), [("sft", ["x", "--model", "m"]), ("grpo", ["x", "--model", "m"]), ("export", ["x"])]
 )
 def test_nobody_draws_bars_where_nobody_watches(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, given: list[str]

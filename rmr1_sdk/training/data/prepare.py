@@ -155,8 +155,6 @@ class _Run:
         self._problems: dict[int, int] = {}  # of questions of the tiny domain
         self._keys: list[_Keys] = []
 
-    # --- once: what is kept --------------------------------------------------------------------
-
     def first_pass(self, advance: Callable[[], None]) -> Iterator[_Row]:
         """The rows that nothing speaks against so far."""
         for number, source in enumerate(self._plan.sources):
@@ -215,8 +213,6 @@ class _Run:
         if listed:
             line = {"id": pair.id, "source": source, "reason": reason.name, "detail": reason.detail}
             self._removed.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-    # --- and again: which part, and which side ---------------------------------------------------
 
     def second_pass(self, kept: Path, step: Step) -> DataCard:
         """Write every part, and say what was written."""

@@ -166,9 +166,6 @@ def _label(value: object, labels: Mapping[Outcome, str]) -> str:
     raise ValueError(f"field label: {value!r} is none of {', '.join(labels.values())}")
 
 
-# --- the forms in which pairs are published --------------------------------------------------------
-
-
 class _Form(NamedTuple):
     """A row with the fields `needs` is of this form. `names` says what its authors call ours, for errors."""
 

@@ -55,11 +55,7 @@ def parity(pairs: Sequence[Pair], of_checkpoint: Sequence[Judgment], of_file: Se
     ours, theirs = ([(right, 2.0) for right in each] for each in rights)
     draws = [one - other for one, other in zip(bootstrap(ours), bootstrap(theirs), strict=True)]
     gap = percentiles((sum(rights[0]) - sum(rights[1])) / (2 * len(pairs)), draws)
-    return Parity(
-        held_out=HeldOut.of(pairs, of_file),
-        agreement=agreement,
-        difference=Difference(**gap._asdict()),
-    )
+    return Parity(held_out=HeldOut.of(pairs, of_file), agreement=agreement, difference=Difference(**gap._asdict()))
 
 
 def _right(pairs: Sequence[Pair], judgments: Sequence[Judgment]) -> list[float]:

@@ -172,8 +172,5 @@ def _measured(plan: ExportPlan, out: Path, prompt: str, files: list[Path]) -> Ex
         compared = parity(pairs, by_checkpoint, judged(f"llama_cpp:{file}", pairs, store))
         exported.append(ExportedFile(name=file.name, bytes=sizes[file.name], parity=compared))
     return Exported(
-        name=out.resolve().name,
-        prompt=prompt,
-        checkpoint=HeldOut.of(pairs, by_checkpoint),
-        files=tuple(exported),
+        name=out.resolve().name, prompt=prompt, checkpoint=HeldOut.of(pairs, by_checkpoint), files=tuple(exported)
     )

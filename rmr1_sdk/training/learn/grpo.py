@@ -155,9 +155,6 @@ def collapse(judgments: Sequence[HeldOut], margin: float) -> str | None:
     return None
 
 
-# --- the stage ---------------------------------------------------------------------------------------
-
-
 def grpo(plan: GrpoPlan, out: Path) -> GrpoResult:
     """Train, and leave the best judge in `out/checkpoint`: weights or adapters, tokenizer, and `rmr1.json`.
 
@@ -247,9 +244,6 @@ def _result(trained: _Trained) -> GrpoResult:
         reward=rollouts[-1]["reward"],
         zero_variance=sum(row["zero_variance"] for row in rollouts) / len(rollouts),
     )
-
-
-# --- the trainer -------------------------------------------------------------------------------------
 
 
 class _Rewards:
@@ -359,9 +353,6 @@ def _settings(plan: GrpoPlan, rate: float) -> dict[str, Any]:
         "save_total_limit": 3,  # the last, the one before until that is whole, and the best
         **settings(plan.seed),
     }
-
-
-# --- what is tracker ---------------------------------------------------------------------------------
 
 
 _LOGGED = {

@@ -98,9 +98,6 @@ def learning_rate(parameters: int, *, adapters: bool) -> float:
     return 10 * rate if adapters else rate
 
 
-# --- traces as tokens --------------------------------------------------------------------------------
-
-
 class Example(NamedTuple):
     """A trace as tokens, all of one length.
 
@@ -149,9 +146,6 @@ def _encoded(tokenizer: Any, text: str, begin: int) -> tuple[list[int], list[int
     """A text's tokens, and where each ends, in characters from `begin`."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     return list(encoded["input_ids"]), [end - begin for _, end in encoded["offset_mapping"]]
-
-
-# --- the trainer -------------------------------------------------------------------------------------
 
 
 def _trainer_class() -> Any:
@@ -210,9 +204,6 @@ def _trainer_class() -> Any:
             return super().compute_loss(weighted, inputs, return_outputs, num_items_in_batch)
 
     return Trainer
-
-
-# --- the stage ---------------------------------------------------------------------------------------
 
 
 def sft(plan: SftPlan, out: Path) -> SftResult:

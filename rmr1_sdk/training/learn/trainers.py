@@ -19,21 +19,9 @@ from rmr1_sdk.training.stage import Step
 from rmr1_sdk.types import Pair, Value
 
 __all__ = [
-    "EvalTracker",
-    "Figures",
-    "adapters",
-    "finish",
-    "is_first_process",
-    "judged",
-    "last_complete",
-    "leave",
-    "load",
-    "micro_batches",
-    "processes",
-    "quiet_trl",
-    "settings",
-    "train",
-]
+    "EvalTracker", "Figures", "adapters", "finish", "is_first_process", "judged", "last_complete", "leave", "load",
+    "micro_batches", "processes", "quiet_trl", "settings", "train",
+]  # fmt: skip
 
 _AT_ONCE = 32
 """Readings in one batch."""

@@ -108,9 +108,6 @@ class Recipe(Value):
         return self.out / {"distill": "traces", "merge": "merged"}.get(stage, stage)
 
 
-# --- reading -----------------------------------------------------------------------------------------
-
-
 def shipped() -> tuple[str, ...]:
     """The names of the recipes that come with this package."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
@@ -293,9 +290,6 @@ def _default_paths(given: Mapping[str, Any], out: Path) -> dict[str, dict[str, A
             "data_card": out / "data" / "card.md" if has_data else None,
         },
     }
-
-
-# --- running -----------------------------------------------------------------------------------------
 
 
 def run(

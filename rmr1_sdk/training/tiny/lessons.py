@@ -139,9 +139,6 @@ def _problems(files: tuple[Path, ...]) -> Set[str]:
     return {solve(str(pair.question)).key for pair in pairs}
 
 
-# --- what is written down on the way -----------------------------------------------------------------
-
-
 def _save(file: Path, step: int, model: Any, optimizer: Any) -> None:
     import torch
 

@@ -176,8 +176,6 @@ def _characters(messages: Sequence[Message]) -> int:
     return sum(len(message.content) for message in messages)
 
 
-# --- what the second teacher is told ---------------------------------------------------------------
-
 _HINT = (
     "[The Start of the Note]\n"
     "The correct verdict is [[{side}]]. Another judge, who did not know that, missed it; what it wrote stands below. "
@@ -204,8 +202,6 @@ class _Hinted(Prompt):
 def _hinted(prompt: Prompt) -> _Hinted:
     return _Hinted(**{field.name: getattr(prompt, field.name) for field in fields(prompt)})
 
-
-# --- what is kept ----------------------------------------------------------------------------------
 
 _LEAKS = re.compile(
     r"correct verdict|\b(?:other|another|previous|earlier|first) judg(?:e|e?ments?)\b|\b(?:the|this) (?:note|hint)\b"
@@ -275,9 +271,6 @@ def _leak(text: str, pair: Pair, prompt: Prompt) -> str | None:
 def _runs(text: str) -> set[tuple[str, ...]]:
     words = re.findall(r"\w+", text.lower())
     return {tuple(words[at : at + LEAK_WORDS]) for at in range(len(words) - LEAK_WORDS + 1)}
-
-
-# --- the run ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
