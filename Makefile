@@ -13,13 +13,17 @@ export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 export CFLAGS += $(NO_AMX)
 export CXXFLAGS += $(NO_AMX)
 
-.PHONY: demo test test-browser test-engines test-evals check docs size perf train-tiny clean
+.PHONY: demo test test-core test-browser test-engines test-evals check docs size perf train-tiny clean
 
 demo: $(VENV)/.llama-cpp
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev $(VENV)/.llama-cpp
 	$(BIN)/python -m pytest --ignore=tests/engines --ignore=tests/evals --ignore=tests/browser
+
+# what needs no compiled engine
+test-core: $(VENV)/.dev
+	$(BIN)/python -m pytest --ignore=tests/engines --ignore=tests/evals --ignore=tests/browser -m "not llama_cpp"
 
 test-browser: $(VENV)/.dev
 	@tools/chromium.sh

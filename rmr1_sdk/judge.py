@@ -1,7 +1,7 @@
 """Judge: compare, rank and grade answers; synchronous and asynchronous."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Self, Unpack, overload
@@ -12,8 +12,9 @@ from rmr1_sdk.backends import Backend, connect
 from rmr1_sdk.concurrency import PerProcess, await_, submit, wait
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.files.store import Store
-from rmr1_sdk.judging.comparer import acompare_many, arank, compare_many, rank
+from rmr1_sdk.judging.comparer import Answers, acompare_many, arank, compare_many, rank
 from rmr1_sdk.judging.options import JudgeArgs, JudgeOptions, Orders
+from rmr1_sdk.judging.pointwise import GradeArgs
 from rmr1_sdk.judging.ranking import Contest, RankArgs
 from rmr1_sdk.judging.session import Session
 from rmr1_sdk.judging.signatures import lists_options
@@ -167,12 +168,7 @@ class Judge:
 
     @lists_options(RankArgs, vars(Contest))
     def rank(
-        self,
-        question: ConversationLike,
-        answers: Sequence[ConversationLike],
-        *,
-        progress: bool = False,
-        **options: Unpack[RankArgs],
+        self, question: ConversationLike, answers: Answers, *, progress: bool = False, **options: Unpack[RankArgs]
     ) -> Ranking:
         """Rank answers from best to worst, by duels between them.
 
@@ -191,12 +187,7 @@ class Judge:
 
     @lists_options(RankArgs, vars(Contest))
     async def arank(
-        self,
-        question: ConversationLike,
-        answers: Sequence[ConversationLike],
-        *,
-        progress: bool = False,
-        **options: Unpack[RankArgs],
+        self, question: ConversationLike, answers: Answers, *, progress: bool = False, **options: Unpack[RankArgs]
     ) -> Ranking:
         """`rank`, awaited; cancelling the task cancels the duels."""
         seed = self.options.seed
@@ -225,14 +216,8 @@ class Judge:
         """`rubric`, awaited."""
         return await await_(submit(self._session.get().rubric(_topic(question, principles, reference))))
 
-    def grade(
-        self,
-        question: ConversationLike,
-        answer: ConversationLike,
-        *,
-        rubric: Rubric | str | None = None,
-        reference: str | None = None,
-    ) -> Grade:
+    @lists_options(GradeArgs, dict.fromkeys(GradeArgs.__annotations__))
+    def grade(self, question: ConversationLike, answer: ConversationLike, **options: Unpack[GradeArgs]) -> Grade:
         """Grade one answer from 0 to 1, with a mark for each criterion of a rubric.
 
         Takes `votes` readings. Comparing two answers is the more reliable judgment where there are two.
@@ -247,18 +232,12 @@ class Judge:
         A grade that could not be read has `score=None`, or with `on_failure="raise"` raises GradingFailed.
         Raises ConfigError for a rubric without criteria.
         """
-        return wait(submit(self._session.get().grade(_answered(question, answer, rubric, reference))))
+        return wait(submit(self._session.get().grade(_answered(question, answer, **options))))
 
-    async def agrade(
-        self,
-        question: ConversationLike,
-        answer: ConversationLike,
-        *,
-        rubric: Rubric | str | None = None,
-        reference: str | None = None,
-    ) -> Grade:
+    @lists_options(GradeArgs, dict.fromkeys(GradeArgs.__annotations__))
+    async def agrade(self, question: ConversationLike, answer: ConversationLike, **options: Unpack[GradeArgs]) -> Grade:
         """`grade`, awaited."""
-        return await await_(submit(self._session.get().grade(_answered(question, answer, rubric, reference))))
+        return await await_(submit(self._session.get().grade(_answered(question, answer, **options))))
 
     async def acomplete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
         """One completion of the engine, within this judge's limits, or from its store: for who shares the engine.
@@ -341,7 +320,10 @@ def _topic(question: ConversationLike, principles: str | None, reference: str | 
 
 
 def _answered(
-    question: ConversationLike, answer: ConversationLike, rubric: Rubric | str | None, reference: str | None
+    question: ConversationLike,
+    answer: ConversationLike,
+    rubric: Rubric | str | None = None,
+    reference: str | None = None,
 ) -> Answered:
     if isinstance(rubric, Rubric) and not 0 < len(rubric.criteria) <= MOST_CRITERIA:
         raise ConfigError(f"a rubric has 1 to {MOST_CRITERIA} criteria, not {len(rubric.criteria)}")

@@ -4,13 +4,19 @@ import asyncio
 import hashlib
 import os
 import re
+import threading
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from rmr1_sdk.errors import BackendError
 from rmr1_sdk.prompts import shown_pair
 from rmr1_sdk.training.domain import trace
 from rmr1_sdk.types import Completion, Request, Usage
+from tests.processes import LIMIT_S
 
 
 def digest(request: Request) -> str:
@@ -115,3 +121,31 @@ def _reasoned(request: Request, errs_of_100: int) -> Completion:
         text = mute(request)
     usage = Usage(prompt_tokens=400, completion_tokens=len(text) // 4)
     return Completion(text=text, usage=usage, latency_s=lot % 300 / 100, model="fake")
+
+
+class Stuck:
+    """A reply that never comes: it says when it was asked for, and when it was cancelled."""
+
+    def __init__(self) -> None:
+        self.started, self.cancelled = threading.Event(), threading.Event()
+
+    async def __call__(self, request: Request) -> str:
+        self.started.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            self.cancelled.set()
+        return ""
+
+    def cancel(self, work: Coroutine[Any, Any, object]) -> None:
+        """Start the work, cancel it when it asks, and wait for the cancellation."""
+
+        async def main() -> None:
+            task = asyncio.create_task(work)
+            await asyncio.to_thread(self.started.wait, LIMIT_S)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(main())
+        assert self.cancelled.wait(LIMIT_S)

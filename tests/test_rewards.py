@@ -88,7 +88,7 @@ def test_each_completion_has_its_own_winner() -> None:
     [
         ({"winner": ["A", "B"]}, "1 completions and 2 winners"),
         ({"winner": "tie"}, "not 'tie'"),
-        ({"winner": "A", "rule": "lenient"}, "no rule 'lenient'"),
+        ({"winner": "A", "rule": "lenient"}, "unknown rule 'lenient'"),
     ],
 )
 def test_verdict_rewards_refuse(arguments: dict[str, Any], says: str) -> None:
@@ -288,7 +288,7 @@ def test_groups_keep_the_order_and_the_places_of_their_rows() -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"aggregate": "elo"}, "no aggregate 'elo'"),
+        ({"aggregate": "elo"}, "unknown aggregate 'elo'"),
         ({"duels_per_answer": 0}, "duels_per_answer"),
         ({"max_failed": 1.5}, "max_failed"),
         ({"step_time_s": 0}, "step_time_s"),

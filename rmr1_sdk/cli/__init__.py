@@ -18,55 +18,28 @@ _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 COMMANDS = {
     "judge": ("judge:judge", "Judge one pair (--question, --a, --b) or a file of pairs."),
-    "rank": ("rank:rank", "Rank one list of answers (--question, --answer, --answer ...) or a file of lists."),
-    "serve": (
-        "serve:serve",
-        "Serve a judge over HTTP: comparisons, rankings, grades, rewards, and its backend for other judges.",
-    ),
+    "rank": ("rank:rank", "Rank one list of answers (--question, --answer ...) or a file of lists."),
+    "serve": ("serve:serve", "Serve a judge over HTTP: comparisons, rankings, grades and rewards."),
     "bench": ("bench:bench", "Score a judge (--model) or existing results (--from) on a benchmark."),
     "report": ("report:report", "Write a report of one run, or of several runs over the same pairs."),
-    "audit": (
-        "audit:audit",
-        "Audit a judge: position, length, empty answers, injections, quotes, rubrics, consistency.",
-    ),
-    "models": (
-        "machine:models",
-        "List the models with a short name, and the memory of their weights at each precision.",
-    ),
-    "doctor": (
-        "machine:doctor",
-        "List the backends: installed or not, able to run here or not, and the command that installs each.",
-    ),
+    "audit": ("audit:audit", "Audit a judge: position, length, injections, quotes, rubrics, consistency."),
+    "models": ("machine:models", "List the models with a short name, and the memory of their weights."),
+    "doctor": ("machine:doctor", "List the backends: installed, able to run, and the command that installs each."),
     "prompts ls": ("prompts:list_prompts", "List the prompts."),
     "prompts show": ("prompts:show", "Print the messages of a prompt, with the fields it fills."),
-    "prompts import": (
-        "prompts:import_file",
-        "Import the published texts from a file, check their SHA-256, and cache them.",
-    ),
-    "prompts pull": (
-        "prompts:pull",
-        "Download the published texts from the authors' pinned release, check and cache them.",
-    ),
+    "prompts import": ("prompts:import_file", "Import the published texts from a file, check and cache them."),
+    "prompts pull": ("prompts:pull", "Download the published texts from the authors' pinned release."),
     "store ls": ("store:ls", "List the contents of the store, one line for each backend."),
     "store prune": ("store:prune", "Delete completions by backend, by age, or both."),
     "store export": ("store:export", "Print every request and completion as JSON lines, oldest first."),
     "train data": ("train:data", "Mix, clean and split preference data, and write a data card."),
-    "train distill": (
-        "train:distill",
-        "Distil reasoning traces from teacher models, and keep those that pass every check.",
-    ),
+    "train distill": ("train:distill", "Distil reasoning traces from teachers, and keep those that pass every check."),
     "train tiny-model": ("train:tiny_model", "Make a tiny model from nothing, small enough to train on a laptop."),
-    "train sft": ("train:sft", "Fine-tune a model on traces, and evaluate it on held-out pairs during training."),
-    "train grpo": (
-        "train:grpo",
-        "Train a judge from labels alone (GRPO); stop a run that collapses, and keep the best checkpoint.",
-    ),
-    "train export": (
-        "train:export",
-        "Merge adapters, write GGUF files, and measure their agreement with the checkpoint.",
-    ),
+    "train sft": ("train:sft", "Fine-tune a model on traces, and evaluate it on held-out pairs."),
+    "train grpo": ("train:grpo", "Train a judge from labels alone (GRPO), and keep the best checkpoint."),
+    "train export": ("train:export", "Merge adapters, write GGUF files, and measure their agreement."),
     "train run": ("recipes:run", "Run all stages of a recipe; finished stages are skipped."),
-    "train emit": ("recipes:emit", "Write a recipe's GRPO for verl or OpenRLHF: the pool of pairs, and a script."),
+    "train emit": ("recipes:emit", "Write a recipe's GRPO for verl or OpenRLHF."),
 }
 """The function of each command, imported on use, and its line in the help: the first of the function's docstring."""
 

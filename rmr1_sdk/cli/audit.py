@@ -40,7 +40,7 @@ def audit(
     *,
     flags: JudgeFlags,
 ) -> None:
-    """Audit a judge: position, length, empty answers, injections, quotes, rubrics, consistency."""
+    """Audit a judge: position, length, injections, quotes, rubrics, consistency."""
     flags.check_model()
     pairs, bad, digest = _pairs(data, field, skip_bad)
     if out:

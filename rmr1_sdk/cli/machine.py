@@ -28,7 +28,7 @@ __all__ = ["doctor", "models"]
 
 
 def models() -> None:
-    """List the models with a short name, and the memory of their weights at each precision."""
+    """List the models with a short name, and the memory of their weights."""
     rows = [
         {
             "name": name,
@@ -61,7 +61,7 @@ def doctor(
         ),
     ] = [],  # noqa: B006  # typer copies it
 ) -> None:
-    """List the backends: installed or not, able to run here or not, and the command that installs each."""
+    """List the backends: installed, able to run, and the command that installs each."""
     if conformance:
         _conform(conformance)
         return

@@ -29,12 +29,12 @@ def show(name: Annotated[str, typer.Argument(help="A prompt's name.")]) -> None:
 
 
 def import_file(file: Annotated[Path, typer.Argument(help="The authors' demo.ipynb.")]) -> None:
-    """Import the published texts from a file, check their SHA-256, and cache them."""
+    """Import the published texts from a file, check and cache them."""
     _report(published.import_notebook(file))
 
 
 def pull(url: Annotated[str, typer.Option(help="Where the authors' notebook is.")] = published.DEFAULT_URL) -> None:
-    """Download the published texts from the authors' pinned release, check and cache them."""
+    """Download the published texts from the authors' pinned release."""
     _report(published.pull(url))
 
 

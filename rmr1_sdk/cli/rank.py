@@ -93,7 +93,7 @@ def rank(
     *,
     flags: JudgeFlags,
 ) -> None:
-    """Rank one list of answers (--question, --answer, --answer ...) or a file of lists."""
+    """Rank one list of answers (--question, --answer ...) or a file of lists."""
     flags.check_model()
     if out and out.suffix.lower() in (".csv", ".parquet"):
         raise ConfigError(f"--out {out}: rankings are written as JSONL; name a .jsonl file")

@@ -68,7 +68,7 @@ def run(
 def emit(
     recipe: Recipe, out: Out, to: Annotated[str, typer.Option(help="verl or openrlhf.")], seed: Seed = None
 ) -> None:
-    """Write a recipe's GRPO for verl or OpenRLHF: the pool of pairs, and a script."""
+    """Write a recipe's GRPO for verl or OpenRLHF."""
     if to not in get_args(Trainer):
         raise ConfigError(f"--to is verl or openrlhf, not {to!r}")
     print(elsewhere.emit(read_recipe(recipe, out, seed=seed), cast(Trainer, to)))

@@ -35,7 +35,7 @@ def serve(
     flags: JudgeFlags,
     limits: server.Limits,
 ) -> None:
-    """Serve a judge over HTTP: comparisons, rankings, grades, rewards, and its backend for other judges."""
+    """Serve a judge over HTTP: comparisons, rankings, grades and rewards."""
     flags.check_model()
     keys = _keys(key_file)
     judge = flags.judge(None)

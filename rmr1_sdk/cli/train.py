@@ -76,7 +76,7 @@ def distill(
     given: Mapping[str, object],
     sampling: Mapping[str, object],
 ) -> None:
-    """Distil reasoning traces from teacher models, and keep those that pass every check."""
+    """Distil reasoning traces from teachers, and keep those that pass every check."""
     plan = build(teachers.DistillPlan, {"pairs": pairs, "sampling": sampling, **given})
     needed = stage.estimate(pairs, prompt=plan.prompt, sampling=plan.sampling)
     if dry_run:
@@ -112,7 +112,7 @@ def sft(
     *,
     given: Mapping[str, object],
 ) -> None:
-    """Fine-tune a model on traces, and evaluate it on held-out pairs during training."""
+    """Fine-tune a model on traces, and evaluate it on held-out pairs."""
     silence_progress_bars()
     result = sft_stage(build(SftPlan, {**given, "traces": traces}), out)
     rows = [
@@ -142,7 +142,7 @@ def grpo(
     *,
     given: Mapping[str, object],
 ) -> None:
-    """Train a judge from labels alone (GRPO); stop a run that collapses, and keep the best checkpoint."""
+    """Train a judge from labels alone (GRPO), and keep the best checkpoint."""
     named = {"pool": pool, "reward": _named("--reward", reward), "trl": _named("--trl", trl)}
     silence_progress_bars()
     result = grpo_stage(build(GrpoPlan, {**given, **named}), out)
@@ -179,7 +179,7 @@ def export(
     *,
     given: Mapping[str, object],
 ) -> None:
-    """Merge adapters, write GGUF files, and measure their agreement with the checkpoint."""
+    """Merge adapters, write GGUF files, and measure their agreement."""
     silence_progress_bars()
     result = export_stage(build(ExportPlan, {"checkpoint": checkpoint, **given}), out)
     rows = [("checkpoint", str(result.checkpoint or ""))]

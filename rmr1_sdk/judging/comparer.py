@@ -12,14 +12,16 @@ from typing import Protocol, Unpack
 
 from rmr1_sdk.concurrency import await_, drive, submit, tasks, wait
 from rmr1_sdk.errors import ConfigError
-from rmr1_sdk.judging.ranking import Contest, RankArgs
+from rmr1_sdk.judging.ranking import Contest, ContestArgs
 from rmr1_sdk.judging.signatures import lists_options
 from rmr1_sdk.progress import bar_if
 from rmr1_sdk.types import ConversationLike, Judgment, Pair, Ranking
 
-__all__ = ["Comparer", "acompare_many", "aload", "arank", "compare_many", "rank"]
+__all__ = ["Answers", "Comparer", "acompare_many", "aload", "arank", "compare_many", "rank"]
 
 _AHEAD = 64
+Pairs = Iterable[Pair]
+Answers = Sequence[ConversationLike]
 
 
 class Comparer(Protocol):
@@ -42,12 +44,7 @@ async def aload(comparer: Comparer) -> None:
 
 
 def compare_many(
-    comparer: Comparer,
-    pairs: Iterable[Pair],
-    *,
-    ahead: int | None = None,
-    progress: bool = False,
-    as_completed: bool = False,
+    comparer: Comparer, pairs: Pairs, *, ahead: int | None = None, progress: bool = False, as_completed: bool = False
 ) -> Generator[Judgment, None, None]:
     """Judge many pairs and yield their judgments in order; pairs are taken as they are needed.
 
@@ -68,12 +65,7 @@ def compare_many(
 
 
 async def acompare_many(
-    comparer: Comparer,
-    pairs: Iterable[Pair],
-    *,
-    ahead: int | None = None,
-    progress: bool = False,
-    as_completed: bool = False,
+    comparer: Comparer, pairs: Pairs, *, ahead: int | None = None, progress: bool = False, as_completed: bool = False
 ) -> AsyncGenerator[Judgment, None]:
     """`compare_many`, as an asynchronous iterator."""
     window = await await_(submit(_start(comparer, ahead)))
@@ -91,7 +83,7 @@ async def _start(comparer: Comparer, ahead: int | None) -> int:
 
 
 def _flights(
-    comparer: Comparer, pairs: Iterable[Pair], window: int, progress: bool, as_completed: bool
+    comparer: Comparer, pairs: Pairs, window: int, progress: bool, as_completed: bool
 ) -> Generator[Future[Judgment], None, None]:
     """Start comparisons a window ahead and yield what to wait for next; closing it cancels the rest."""
     started: deque[Future[Judgment]] = deque()
@@ -140,15 +132,14 @@ class _Tickets:
             ticket.set_result(flight.result())
 
 
-@lists_options(RankArgs, vars(Contest))
+@lists_options(ContestArgs, vars(Contest))
 def rank(
     comparer: Comparer,
     question: ConversationLike,
-    answers: Sequence[ConversationLike],
+    answers: Answers,
     *,
-    seed: int = 0,
     progress: bool = False,
-    **options: Unpack[RankArgs],
+    **options: Unpack[ContestArgs],
 ) -> Ranking:
     """Rank answers from best to worst, by duels between them.
 
@@ -156,28 +147,26 @@ def rank(
         comparer: a Judge or any other Comparer. All duels of a round are started at once.
         question: what all answers are to.
         answers: two or more. Identical ones share a rank and a score without a call.
-        seed: decides on which sides of a duel two answers are.
         progress: draw a bar on standard error.
-        options: the other fields of Contest: method, budget, anchor, aggregate, reference and rubric.
+        options: the other fields of Contest: method, budget, anchor, aggregate, reference, rubric and seed.
 
     An error of one duel cancels the others. A duel without a winner is left out. Raises ConfigError for arguments that
     cannot be right.
     """
-    return wait(submit(arank(comparer, question, answers, seed=seed, progress=progress, **options)))
+    return wait(submit(arank(comparer, question, answers, progress=progress, **options)))
 
 
-@lists_options(RankArgs, vars(Contest))
+@lists_options(ContestArgs, vars(Contest))
 async def arank(
     comparer: Comparer,
     question: ConversationLike,
-    answers: Sequence[ConversationLike],
+    answers: Answers,
     *,
-    seed: int = 0,
     progress: bool = False,
-    **options: Unpack[RankArgs],
+    **options: Unpack[ContestArgs],
 ) -> Ranking:
     """`rank`, awaited; cancelling the task cancels the duels."""
-    contest = Contest(question, answers, seed=seed, **options)
+    contest = Contest(question, answers, **options)
     with bar_if(progress, contest.duels) as advance:
         return await await_(submit(_rank(comparer, contest, advance)))
 

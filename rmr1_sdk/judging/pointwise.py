@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean, stdev
+from typing import TypedDict
 
 from rmr1_sdk.judging import voting
 from rmr1_sdk.judging.flow import Ask, BaseFlow, Flow, Reading, Round, timed
@@ -11,7 +12,14 @@ from rmr1_sdk.parsing import POINTS, share_of_points
 from rmr1_sdk.prompts.pointwise import NAME, Pointwise, Topic, Written
 from rmr1_sdk.types import Answered, Failure, Grade, Marking, Request, Rubric, Sampling, Usage
 
-__all__ = ["PointwiseFlow"]
+__all__ = ["GradeArgs", "PointwiseFlow"]
+
+
+class GradeArgs(TypedDict, total=False):
+    """More of a question to grade by, for functions that take it as keyword arguments."""
+
+    rubric: Rubric | str | None
+    reference: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from rmr1_sdk.hashing import digest
 from rmr1_sdk.judging.bradley_terry import Played, fit, win_probability
 from rmr1_sdk.types import Comparison, ConversationLike, Judgment, Method, Pair, Ranking, Rubric
 
-__all__ = ["Aggregate", "Contest", "RankArgs", "anchor", "cycles", "knockout", "round_robin", "swiss"]
+__all__ = ["Aggregate", "Contest", "ContestArgs", "RankArgs", "anchor", "cycles", "knockout", "round_robin", "swiss"]
 
 Aggregate = Literal["bradley_terry", "win_rate"]
 Duel = tuple[int, int]
@@ -151,7 +151,7 @@ def _circle(start: int, beaten: Mapping[int, Sequence[int]]) -> tuple[int, ...] 
 
 
 class RankArgs(TypedDict, total=False):
-    """How to rank: fields of Contest, for functions that take them as keyword arguments."""
+    """Fields of Contest, for functions that take them as keyword arguments."""
 
     method: Method
     budget: int | None
@@ -159,6 +159,12 @@ class RankArgs(TypedDict, total=False):
     aggregate: Aggregate
     reference: str | None
     rubric: Rubric | str | None
+
+
+class ContestArgs(RankArgs, total=False):
+    """The same, with the seed."""
+
+    seed: int
 
 
 @dataclass(frozen=True)

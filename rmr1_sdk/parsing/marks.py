@@ -82,7 +82,7 @@ class _Marked(NamedTuple):
 
 
 def _marked(text: str) -> dict[int, list[_Marked]]:
-    """Where marks stand after the last thought, by the number of their criterion; what is quoted is no mark."""
+    """Marks after the last thought, with their places, by the number of their criterion; quoted ones are left out."""
     tags = find_tags(text)
     begin, thinks_on = last_thought(tags)
     seen: dict[int, list[_Marked]] = {}

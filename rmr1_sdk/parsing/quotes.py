@@ -34,7 +34,7 @@ def make_finders(pair: Pair | None, shown: Shown) -> dict[Side, "Finder"]:
 
 
 def find_citations(text: str, tags: Sequence[Tag], finders: Mapping[Side, "Finder"]) -> Iterator[Citation]:
-    """What is cited, in the sides as shown."""
+    """Yield all citations, in the sides as shown."""
     for i, tag in enumerate(tags):
         if tag.closes or tag.name not in CITING:
             continue
@@ -61,7 +61,7 @@ def _unwrapped(text: str) -> str:
 
 
 class Finder:
-    """Where quotes stand in one answer: exactly, up to whitespace and quotation marks, or nearly."""
+    """Finder of quotes in one answer: exactly, up to whitespace and quotation marks, or by similarity."""
 
     def __init__(self, answer: str) -> None:
         self._answer = answer
@@ -71,7 +71,7 @@ class Finder:
         self._fuzzy_work = _FUZZY_WORK
 
     def find(self, quote: str) -> _Found:
-        """Where the quote is. `found` None means that looking would have taken too long."""
+        """Find a quote. `found` None means that the search would have taken too long."""
         self._exact_work -= len(self._answer) + len(quote)
         if self._exact_work < 0:
             return _Found(None)

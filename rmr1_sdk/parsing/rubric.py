@@ -101,7 +101,7 @@ def _items(lines: Sequence[str]) -> list[_Item]:
 
 
 def _style(line: str) -> str:
-    """How an item begins: with a number, in bold, with a bullet, or with a letter."""
+    """Style of an item's beginning: a number, bold, a bullet, or a letter."""
     return "1" if line[0].isdigit() else "**" if line.startswith("**") else line[0] if not line[0].isalpha() else "a"
 
 

@@ -34,7 +34,7 @@ class Splitter:
         self._pieces: list[Piece] = []
 
     def feed(self, text: str) -> list[Piece]:
-        """What the next piece of the text adds."""
+        """Take the next piece of the text, and return the pieces of sections that it adds."""
         text = self._held + text
         at = 0
         for tag in find_tags(text):
@@ -47,7 +47,7 @@ class Splitter:
         return self._taken()
 
     def close(self) -> list[Piece]:
-        """What is left when the text has ended: everything open is done."""
+        """End the text: return the rest, with everything open done."""
         self._write(self._held)
         self._held = ""
         self._end(0)
@@ -164,7 +164,7 @@ class _Written:
         return ""
 
     def rest(self) -> str:
-        """What is left when the section is done."""
+        """Return the rest of the section at its end."""
         return self._told(self._held.rstrip())
 
     def _told(self, text: str) -> str:

@@ -38,7 +38,7 @@ class _Answer(NamedTuple):
 
 
 def read(text: str, *, mode: Mode = "robust", pair: Pair | None = None, shown: Shown = "AB") -> Verdict:
-    """What a completion says, in the caller's sides. Never raises on any text.
+    """Read a completion, in the caller's sides. Never raises on any text.
 
     Args:
         text: the whole completion.

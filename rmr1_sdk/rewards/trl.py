@@ -34,8 +34,9 @@ __all__ = ["JudgeReward", "SyncJudgeReward"]
 
 logger = logging.getLogger(__name__)
 
-LogMetric = Callable[[str, float], None]
-LogExtra = Callable[[str, list[Any]], None]
+Metric = Callable[[str, float], None] | None
+Extra = Callable[[str, list[Any]], None] | None
+Texts = Sequence[Any]
 Told = tuple[list[Outcome], str | None]
 
 _MEET_EACH_OTHER = "they meet each other, and one alone has no reward; a reference_column would help."
@@ -75,8 +76,8 @@ class _Reward:
         prompts: Sequence[Any],
         completions: Sequence[Any],
         columns: dict[str, Any],
-        log_metric: LogMetric | None,
-        log_extra: LogExtra | None,
+        log_metric: Metric,
+        log_extra: Extra,
     ) -> list[float | None]:
         group = self._group.get()
         group.open()
@@ -175,13 +176,7 @@ class JudgeReward(_Reward):
     """
 
     async def __call__(
-        self,
-        prompts: Sequence[Any],
-        completions: Sequence[Any],
-        *,
-        log_metric: LogMetric | None = None,
-        log_extra: LogExtra | None = None,
-        **columns: Any,
+        self, prompts: Texts, completions: Texts, *, log_metric: Metric = None, log_extra: Extra = None, **columns: Any
     ) -> list[float | None]:
         """A reward for each completion. `columns` are the dataset's others, one value for each completion."""
         return await self._rewards(prompts, completions, columns, log_metric, log_extra)
@@ -196,13 +191,7 @@ class SyncJudgeReward(_Reward):
     """
 
     def __call__(
-        self,
-        prompts: Sequence[Any],
-        completions: Sequence[Any],
-        *,
-        log_metric: LogMetric | None = None,
-        log_extra: LogExtra | None = None,
-        **columns: Any,
+        self, prompts: Texts, completions: Texts, *, log_metric: Metric = None, log_extra: Extra = None, **columns: Any
     ) -> list[float | None]:
         """A reward for each completion."""
         rewards = wait(submit(self._rewards(prompts, completions, columns, log_metric, log_extra)))

@@ -131,12 +131,27 @@ def test_numbers_are_those_of_today(tmp_path: Path) -> None:
         ("sft: {}\nsft: {}", ":2: field sft: that is there twice"),
         ("sft: {a: [}", ":1: "),
         ("sft", ": a recipe has a line for each stage"),
+        ("like: 3", ":1: field like: name another recipe"),
+        ("seed: 1\nlike: tiny\nsft: {batch: 8}", ":3: field sft.batch: Extra inputs are not permitted"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line_and_field(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         recipe(tmp_path, text)
     assert f"recipe.yaml{says}" in str(caught.value)
+
+
+def test_a_recipe_like_another_says_only_what_is_different(tmp_path: Path) -> None:
+    large = recipe(tmp_path, "like: rm-r1-7b-instruct\nmachine: {nodes: 2}\ndata: {sources: [{path: mine.jsonl}]}")
+    small = read_recipe("rm-r1-7b-instruct", tmp_path / "out")
+    assert large.machine == small.machine.model_copy(update={"nodes": 2})
+    assert large.data and small.data
+    assert [source.path for source in large.data.sources] == ["mine.jsonl"]  # a list is replaced whole
+    assert large.data.tokenizer == small.data.tokenizer
+    assert (large.sft, large.grpo) == (small.sft, small.grpo)
+    (tmp_path / "circle.yaml").write_text(f"like: {tmp_path / 'circle.yaml'}")
+    with pytest.raises(ConfigError, match=r"circle.yaml:1: field like: name another recipe, not like this one"):
+        read_recipe(str(tmp_path / "circle.yaml"), tmp_path)
 
 
 def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -131,9 +131,7 @@ def read_recipe(name: str, out: Path, *, seed: int | None = None) -> Recipe:
     Raises ConfigError where it cannot be read, with the file, line and field of all that is wrong.
     """
     path = _path(name)
-    with file_errors(path):
-        text = path.read_text(encoding="utf-8")
-    root, given = _parsed(path, text)
+    root, given = _read(path)
     if "out" in given:
         raise ConfigError(f"{path}:{_line(root, ['out'])}: field out: where things go is not the recipe's: --out")
     own = given.pop("seed", 0)
@@ -142,6 +140,26 @@ def read_recipe(name: str, out: Path, *, seed: int | None = None) -> Recipe:
     except ValidationError as error:
         faults = [_fault(path, root, fault["loc"], fault["msg"], fault["type"]) for fault in error.errors()]
         raise ConfigError("\n".join(faults)) from error
+
+
+def _read(path: Path, users: tuple[Path, ...] = ()) -> tuple[Any, dict[str, Any]]:
+    """Read a file: its nodes, and its fields in place of those of the recipe that it is `like`."""
+    with file_errors(path):
+        text = path.read_text(encoding="utf-8")
+    root, given = _parsed(path, text)
+    base = given.pop("like", None)
+    if base is None:
+        return root, given
+    if not isinstance(base, str) or path in users:
+        raise ConfigError(f"{path}:{_line(root, ['like'])}: field like: name another recipe, not like this one")
+    return root, _merged(_read(_path(base), (*users, path))[1], given)
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    both = ((name, base.get(name), own.get(name, base.get(name))) for name in {**base, **own})
+    return {
+        name: _merged(old, new) if isinstance(old, dict) and isinstance(new, dict) else new for name, old, new in both
+    }
 
 
 def _path(name: str) -> Path:
