@@ -145,7 +145,8 @@ def test_a_recipe_like_another_says_only_what_is_different(tmp_path: Path) -> No
     large = recipe(tmp_path, "like: rm-r1-7b-instruct\nmachine: {nodes: 2}\ndata: {sources: [{path: mine.jsonl}]}")
     small = read_recipe("rm-r1-7b-instruct", tmp_path / "out")
     assert large.machine == small.machine.model_copy(update={"nodes": 2})
-    assert large.data and small.data
+    assert large.data
+    assert small.data
     assert [source.path for source in large.data.sources] == ["mine.jsonl"]  # a list is replaced whole
     assert large.data.tokenizer == small.data.tokenizer
     assert (large.sft, large.grpo) == (small.sft, small.grpo)
