@@ -1,4 +1,4 @@
-"""Judging over many machines: a pool of judges in Ray, blocks of pairs that any of them may take, shards of judgments.
+"""Bulk judging on many machines: replicas of a judge in Ray, blocks of pairs, shards of judgments.
 
 Pairs go from this process to the replicas and judgments come back, so the machines need no file system in common.
 A block is a fixed stretch of the input, whatever the pool looks like, and its shard is there whole or not at all:
@@ -31,7 +31,7 @@ Record = dict[str, Any]
 C = TypeVar("C", bound=Comparer)
 Make = Callable[[], AbstractContextManager[C]]
 
-_AHEAD = 2  # blocks that a replica holds, so that the end of one does not leave its engine idle
+_AHEAD = 2  # blocks that a replica holds, so that the end of one does not leave its backend idle
 _LOSSES = 3  # a block that was lost so often may be what ends its replicas; so may a model that cannot be loaded
 _CLOSING_S = 10.0
 _KNOCK_S = 10.0
@@ -141,7 +141,7 @@ class Replica(Generic[C]):
     def start(self) -> tuple[Record, list[str]]:
         """Load the model: the record of this judge, and the warnings there were."""
         with warnings.catch_warnings(record=True) as given:
-            warnings.simplefilter("default", UserWarning)  # ours, and what engines think a user should know
+            warnings.simplefilter("default", UserWarning)  # ours, and what backends think a user should know
             self._judge = self._judge or self._opened.enter_context(self._make())
             wait(submit(aload(self._judge)))
             record = self._describe(self._judge)
@@ -214,7 +214,7 @@ class Pool(Generic[C]):
         self._lost: Counter[int] = Counter()
         self._calls: dict[Any, _Call] = {}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else a local cluster tells its makers of itself
-        # the dashboard wants more of Ray than a run needs, and engines print a lot
+        # the dashboard wants more of Ray than a run needs, and backends print a lot
         local = {"include_dashboard": False} if self.address == "local" else {}
         try:
             _check_reachable(self.address)

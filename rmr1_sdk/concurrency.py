@@ -1,6 +1,6 @@
 """Background event loop, per-process values, and helpers for concurrent work.
 
-Callers in notebooks, in threads and in loops of their own hand work over to the loop, so an engine only
+Callers in notebooks, in threads and in loops of their own hand work over to the loop, so a backend only
 ever sees one. It starts on first use and starts again in a forked child.
 """
 

@@ -1,4 +1,4 @@
-"""Choices that follow from a seed and content alone, and so are the same in every run."""
+"""Stable hashes for seeded, content-based sampling."""
 
 import hashlib
 

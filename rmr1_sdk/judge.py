@@ -47,13 +47,13 @@ class Judge:
     """Compares two answers and gives its reasons.
 
     Args:
-        backend: an engine, or its name, as in "llama_cpp:model.gguf". One made from a name is closed
+        backend: a backend, or its name, as in "llama_cpp:model.gguf". One made from a name is closed
             with the judge; a Backend object stays its owner's.
         store: a Store or the path of one; completions kept there are not asked for again.
         options: the fields of JudgeOptions.
 
-    Raises ConfigError for arguments that cannot be right. Methods raise BackendError when the engine
-    fails and StoreError when the store does. Pickles, without its engine's live parts.
+    Raises ConfigError for arguments that cannot be right. Methods raise BackendError when the backend
+    fails and StoreError when the store does. Pickles, without its backend's live parts.
     """
 
     @lists_options(JudgeArgs, _DEFAULTS)
@@ -69,7 +69,7 @@ class Judge:
 
     @lists_options(JudgeArgs)
     def like(self, **changes: Unpack[JudgeArgs]) -> "Judge":
-        """A judge like this one, but for what is given. It shares engine and store, which stay this one's to close.
+        """A judge like this one, but for what is given. It shares backend and store, which stay this one's to close.
 
         `sampling` replaces single fields. With `votes`, exactly so many readings per order are taken. A limit of tokens
         holds for each judge by itself. Raises ConfigError as the constructor does.
@@ -105,7 +105,7 @@ class Judge:
         """Judge many pairs and yield their judgments in order; pairs are taken as they are needed.
 
         `as_completed` yields each as soon as it is there: tell them apart by `pair_id`. `progress`
-        draws a bar on standard error. An error of the engine or the store ends the iteration; with a
+        draws a bar on standard error. An error of the backend or the store ends the iteration; with a
         store, the same call goes on where it ended.
         """
         return compare_many(self._session.get(), pairs, progress=progress, as_completed=as_completed)
@@ -128,7 +128,7 @@ class Judge:
         """`compare`, told while it is written: sections of every reading, and last the judgment.
 
         Orders and votes are written side by side; `shown`, `vote` and `attempt` say whose a section is.
-        What comes from the store, and from an engine that does not stream, comes in one piece. Work begins
+        What comes from the store, and from a backend that does not stream, comes in one piece. Work begins
         with the first event; closing the iterator stops it. An error is raised after the sections before it.
         """
         return self._stream(_pair(question, a, b))
@@ -240,9 +240,9 @@ class Judge:
         return await await_(submit(self._session.get().grade(_answered(question, answer, **options))))
 
     async def acomplete(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Completion:
-        """One completion of the engine, within this judge's limits, or from its store: for who shares the engine.
+        """One completion of the backend, within this judge's limits, or from its store: for who shares the backend.
 
-        `on_text` is called with each new piece on the engine's event loop, and not at all where the engine does
+        `on_text` is called with each new piece on the backend's event loop, and not at all where the backend does
         not stream or the store has it.
         """
         return await await_(submit(self._session.get().complete(request, on_text)))

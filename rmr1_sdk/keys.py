@@ -1,4 +1,4 @@
-"""Keys of servers: checked before they are sent, and masked in what is shown."""
+"""API keys: checked before they are sent, and masked in everything that is shown."""
 
 import os
 import re

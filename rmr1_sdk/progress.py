@@ -1,4 +1,4 @@
-"""Progress on standard error, with a rate and the time left. Imported only where it is wanted."""
+"""Progress on standard error, with a rate and the time left."""
 
 import sys
 import time

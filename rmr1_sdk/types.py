@@ -1,4 +1,4 @@
-"""The nouns: frozen values, built by keyword, that go to JSON and come back equal."""
+"""Data model: immutable, JSON-serialisable values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -254,7 +254,7 @@ class Sampling(Value):
 
 
 class Request(Value):
-    """One thing to ask an engine.
+    """One thing to ask a backend.
 
     `prefix` is raw text with which the assistant's turn already begins. With `choices` nothing is
     sampled: the completion carries the log-probability of each whole choice after `prefix`.
@@ -290,8 +290,8 @@ class Completion(Value):
     """Completion of a request.
 
     `text` continues the request's prefix and includes the stop string. `reasoning` is thinking that
-    the engine delivered in a field of its own. `choice_logprobs[i]` is the summed natural
-    log-probability of the whole string `choices[i]`; None where the engine cannot tell.
+    the backend delivered in a field of its own. `choice_logprobs[i]` is the summed natural
+    log-probability of the whole string `choices[i]`; None where the backend cannot tell.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="strings")  # a choice may be impossible, and JSON has no infinity
@@ -331,7 +331,7 @@ class Verdict(Value):
     """One reading of one completion, in the caller's sides.
 
     `p_a` is the probability of A at the verdict, `mass` the probability of A and B together there;
-    None where the engine cannot tell. `forced` verdicts were read after the judge was made to answer.
+    None where the backend cannot tell. `forced` verdicts were read after the judge was made to answer.
     """
 
     winner: Side | None = None
@@ -475,7 +475,7 @@ class Mark(Value):
     """Mark for one criterion.
 
     `points` is what the judge wrote, 1 to 5; None where it wrote no such number. `score` is 0 to 1: the
-    expected points where the engine tells their probabilities (G-Eval, arXiv 2303.16634, equation 1), else
+    expected points where the backend tells their probabilities (G-Eval, arXiv 2303.16634, equation 1), else
     those written; None where there is neither. `forced` marks were read after the judge was made to give
     them. `remarks` are its reasons, and `citations` are on side "A". `failure` says why there is no score.
     """

@@ -1,4 +1,4 @@
-"""An audit of a judge: where it can be fooled, and how far it agrees with itself."""
+"""Audit of a judge: bias, attacks that fool it, and agreement with itself."""
 
 from collections.abc import Iterable, Sequence
 from importlib.resources import files

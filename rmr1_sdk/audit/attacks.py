@@ -1,4 +1,4 @@
-"""Texts that try to win without being better: attacks on the judge, empty answers, and new clothes for old answers.
+"""Attacks on a judge: injected texts, contentless answers, and reformatted answers.
 
 All of them are ours. What an attack adds says which chatbot it is shown as, as if its author knew: the worst case.
 """

@@ -1,4 +1,4 @@
-"""The sections of an audit. Each asks the judge for what it needs and says what came of it."""
+"""Sections of an audit. Each asks the judge for its samples and returns findings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Engines behind one contract. `connect` finds the one a name asks for and imports only that."""
+"""Backends: one contract, a table of names, and `connect`, which imports only the backend that a name asks for."""
 
 import sys
 from difflib import get_close_matches
@@ -31,7 +31,7 @@ BACKENDS = {
     "transformers": BackendSpec("rmr1_sdk.backends.transformers", ("transformers", "torch", "jinja2"), "transformers"),
     "vllm": BackendSpec("rmr1_sdk.backends.vllm", ("vllm", "jinja2"), "vllm"),
 }
-"""The engines by the name that comes before the colon."""
+"""The backends by the name that comes before the colon."""
 
 
 _PARTS = ("model", "identity", "capabilities", "generate", "aclose")

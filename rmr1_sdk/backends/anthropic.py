@@ -46,7 +46,7 @@ class Anthropic(Remote):
 
 
 def connect(rest: str, **options: Any) -> Anthropic:
-    """The engine of "anthropic:MODEL"."""
+    """The backend of "anthropic:MODEL"."""
     return Anthropic(rest, **options)
 
 

@@ -1,4 +1,4 @@
-"""The contract of an engine, and what all engines share."""
+"""Contract of a backend, and the parts that all backends share."""
 
 import hashlib
 import json
@@ -41,8 +41,8 @@ class Capabilities(Value):
 class Backend(Protocol):
     """One request in, one completion out.
 
-    Concurrency is the caller's, batching the engine's; cancelling the task stops the work. Failures
-    of the engine raise BackendError. What belongs to one request is a value: `stop` is "length",
+    Concurrency is the caller's, batching the backend's; cancelling the task stops the work. Failures
+    of the backend raise BackendError. What belongs to one request is a value: `stop` is "length",
     "refused", or "too_long", the last found before any work.
     """
 
@@ -70,7 +70,7 @@ class Backend(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Stop the engine and free what it holds. Closing twice is allowed."""
+        """Stop the backend and free what it holds. Closing twice is allowed."""
         ...
 
 

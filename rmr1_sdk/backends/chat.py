@@ -1,4 +1,4 @@
-"""Chat templates, rendered in a sandbox: they come with model files and are not to be trusted."""
+"""Chat templates, rendered in a sandbox: they come with model files and are not trusted."""
 
 import json
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def _render(template: str, turns: list[dict[str, str]], bos: str, eos: str) -> s
 
 
 @lru_cache(maxsize=8)
-def _compiled(template: str) -> Any:  # a jinja2 Template; jinja2 is imported only where an engine needs it
+def _compiled(template: str) -> Any:  # a jinja2 Template; jinja2 is imported only where a backend needs it
     try:
         from jinja2.exceptions import TemplateError
         from jinja2.sandbox import ImmutableSandboxedEnvironment

@@ -54,7 +54,7 @@ class Checkpoint:
         """The commit on the hub, once a model was loaded by its name; None for a folder."""
         if self._folder.is_dir():
             return None
-        from huggingface_hub import try_to_load_from_cache  # comes with every engine that reads checkpoints
+        from huggingface_hub import try_to_load_from_cache  # comes with every backend that reads checkpoints
 
         found = try_to_load_from_cache(self.model, "config.json")
         return Path(found).parent.name if isinstance(found, str) else None

@@ -1,6 +1,6 @@
-"""Checks that every engine should pass, ours or yours: `rmr1 doctor --conformance SPEC`.
+"""Conformance checks that every backend should pass: `rmr1 doctor --conformance SPEC`.
 
-They ask nothing of what the model knows, only of how it is driven. What an engine says that it cannot do
+They ask nothing of what the model knows, only of how it is driven. What a backend says that it cannot do
 is left out, and so reported.
 """
 
@@ -53,7 +53,7 @@ class Result(NamedTuple):
 
 
 class _LeftOut(Exception):
-    """The engine says that it cannot do this."""
+    """The backend says that it cannot do this."""
 
 
 def _request(text: str, *, prefix: str = "", choices: Iterable[str] = (), **sampling: object) -> Request:
@@ -66,7 +66,7 @@ def _request(text: str, *, prefix: str = "", choices: Iterable[str] = (), **samp
 
 
 async def check(backend: Backend) -> list[Result]:
-    """Run all CHECKS, one after another. What an engine raises is a failed check, not an error here."""
+    """Run all CHECKS, one after another. What a backend raises is a failed check, not an error here."""
     results = []
     for name, run in CHECKS.items():
         try:
@@ -102,7 +102,7 @@ class Likeness(NamedTuple):
 
 
 async def likeness(first: Backend, second: Backend, questions: Sequence[str] = QUESTIONS) -> Likeness:
-    """Ask two engines the same. On the same weights at the same precision all of it should agree."""
+    """Ask two backends the same. On the same weights at the same precision all of it should agree."""
     texts = lengths = 0
     for question in questions:
         request = _request(question, max_tokens=32)

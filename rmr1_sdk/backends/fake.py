@@ -1,4 +1,4 @@
-"""An engine that answers what it is told: the test double, public so that your tests can use it."""
+"""Test double: a backend with scripted answers, public so that your tests can use it."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ class FakeBackend:
     """Answers each request with `reply(request)`, or with the next of a list of replies.
 
     A reply is text or a whole Completion; `reply` may be async. With `choice_logprobs`, requests that
-    carry choices are scored by it; without, the engine says that it cannot score choices. Whoever listens is
+    carry choices are scored by it; without, the backend says that it cannot score choices. Whoever listens is
     told a text in pieces of five characters. `asked` counts the requests.
 
     >>> backend = FakeBackend(["<answer>[[A]]</answer>"])
@@ -58,7 +58,7 @@ class FakeBackend:
         if on_text:
             for start in range(0, len(answer.text), _PIECE_CHARS):
                 on_text(answer.text[start : start + _PIECE_CHARS])
-                await asyncio.sleep(0)  # other requests write meanwhile, as with a real engine
+                await asyncio.sleep(0)  # other requests write meanwhile, as with a real backend
         return answer
 
     def _answer(self, request: Request) -> Answer | Awaitable[Answer]:

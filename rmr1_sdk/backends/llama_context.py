@@ -1,4 +1,4 @@
-"""A GGUF model and its context, through llama.cpp's low-level API: what one thread calls at a time.
+"""Model and context of llama.cpp's low-level API, used by one thread at a time.
 
 Every sequence has cells of its own (a "stream" in llama.cpp's words), so that what it holds lies at the
 same place whatever the others do. A prefix is shared by copying a sequence and cutting the copy.
@@ -315,7 +315,7 @@ def _free_memory() -> int:
 def _threads() -> int:
     """Number of threads: OMP_NUM_THREADS, else the cores available to this process.
 
-    Ray sets it in a replica, to what it set aside there: threads of several engines on the same cores wait for each
+    Ray sets it in a replica, to what it set aside there: threads of several backends on the same cores wait for each
     other and get nothing done.
     """
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()

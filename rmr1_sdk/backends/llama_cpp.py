@@ -1,4 +1,4 @@
-"""llama.cpp in this process: a GGUF file judges on any laptop.
+"""llama.cpp in this process: batched judging from a GGUF file.
 
 One thread owns the model and works on up to `n_parallel` requests at once. New prompts are read in
 chunks between the steps in which all texts under way grow by one token; finished texts leave at once.
@@ -47,7 +47,7 @@ Adapter = str | Path | tuple[str | Path, float]
 
 
 class LlamaCpp:
-    """A GGUF file as an engine.
+    """A GGUF file as a backend.
 
     Args:
         path: the file; or a short name that `rmr1 models` lists; or "ORG/REPO:QUANT" on the Hugging
@@ -141,7 +141,7 @@ class LlamaCpp:
 
 
 def connect(rest: str, **options: Any) -> LlamaCpp:
-    """The engine of "llama_cpp:FILE.gguf", of a short name or of ORG/REPO:QUANT."""
+    """The backend of "llama_cpp:FILE.gguf", of a short name or of ORG/REPO:QUANT."""
     return LlamaCpp(rest, **options)
 
 
@@ -240,7 +240,7 @@ class _Slot:
 
     number: int
     tokens: list[int] = field(default_factory=list)
-    exact: int = 0  # so many of them were read as any engine would read them
+    exact: int = 0  # so many of them were read as any backend would read them
     prompt: int = 0  # so many of them were a prompt,
     logits: Any = None  # and these came after it
     used: int = 0  # when it was last begun from, in requests let in
@@ -287,7 +287,7 @@ class _Worker:
     def take(self, job: _Job) -> None:
         with self._news:
             if self._closed:
-                raise BackendError("the engine was closed")
+                raise BackendError("the backend was closed")
             self._arrived.append(job)
             self._news.notify()
 
@@ -317,7 +317,7 @@ class _Worker:
                 self._work()
             except Exception as error:  # noqa: BLE001  whatever it is, everyone who waits must hear of it
                 self._fail(error)
-        self._fail(BackendError("the engine was closed"))
+        self._fail(BackendError("the backend was closed"))
 
     def _gather(self) -> bool:
         """Take in what arrived; waits for it when there is nothing else to do. False when closed."""

@@ -1,4 +1,4 @@
-"""llama.cpp's library, loaded so that its threads sleep while they wait for each other."""
+"""Load llama.cpp's library so that its threads sleep while they wait."""
 
 import logging
 import os

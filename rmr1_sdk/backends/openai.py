@@ -1,4 +1,4 @@
-"""Every server that speaks OpenAI's chat completions, through the official client.
+"""OpenAI-compatible servers, through the official client.
 
 The hosted API, `vllm serve`, llama-server, Ollama, LM Studio: what one of them refuses is found out
 once, from its own error, and not sent again.
@@ -60,7 +60,7 @@ class OpenAI(Remote):
 
 
 def connect(rest: str, **options: Any) -> OpenAI:
-    """The engine of "openai:MODEL"."""
+    """The backend of "openai:MODEL"."""
     return OpenAI(rest, **options)
 
 

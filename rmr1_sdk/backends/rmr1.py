@@ -1,4 +1,4 @@
-"""Another machine's engine, behind `rmr1 serve`: asked for completions alone, so that the judge is the one here."""
+"""Backend behind another machine's `rmr1 serve`: only completions are requested; the judge runs here."""
 
 import asyncio
 import json
@@ -38,19 +38,19 @@ class About(Value):
 
     @property
     def tag(self) -> str:
-        """The engine's identity as an HTTP entity tag: who asks with it is not answered by another engine."""
+        """The backend's identity as an HTTP entity tag: who asks with it is not answered by another backend."""
         return f'"{sha256(self.identity.encode()).hexdigest()[:32]}"'
 
 
 class RMR1:
-    """The engine of a server that `rmr1 serve` runs, as if it were here.
+    """The backend of a server that `rmr1 serve` runs, as if it were here.
 
     Args:
         url: where the server is, as in "http://judge:8000".
         api_key: None or blank is $RMR1_API_KEY; a server may need none.
 
-    `identity` and `capabilities` are those of the engine behind it, which is asked for them once; `model` is its
-    address until then. A server whose engine is another one than at first is not asked any more: that raises
+    `identity` and `capabilities` are those of the backend behind it, which is asked for them once; `model` is its
+    address until then. A server whose backend is another one than at first is not asked any more: that raises
     BackendError. Raises ConfigError for what is no address, or no key. Pickles as its arguments.
     """
 
@@ -72,7 +72,7 @@ class RMR1:
 
     @property
     def identity(self) -> str:
-        """That of the engine behind the server."""
+        """That of the backend behind the server."""
         return self._about().identity
 
     @property
@@ -98,7 +98,7 @@ class RMR1:
 
 
 def connect(rest: str, **options: Any) -> RMR1:
-    """The engine of "rmr1:http://host:port"."""
+    """The backend of "rmr1:http://host:port"."""
     return RMR1(rest, **options)
 
 

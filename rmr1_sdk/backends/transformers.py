@@ -1,4 +1,4 @@
-"""A checkpoint in transformers, in this process: the reference engine, plain rather than fast.
+"""A checkpoint in transformers, in this process: the reference backend, plain rather than fast.
 
 Requests that come within a few milliseconds of each other run as one left-padded batch, to its end. Every
 row draws from a generator of its own, so its seed decides whatever stands beside it.
@@ -27,7 +27,7 @@ _WINDOW_S = 0.005
 
 
 class Transformers:
-    """A checkpoint as an engine.
+    """A checkpoint as a backend.
 
     Args:
         model: its folder, or its name on the Hugging Face hub.
@@ -90,7 +90,7 @@ class Transformers:
 
 
 class InMemory:
-    """A model that others hold in memory, and may change between judgments, as an engine: one in training, for one.
+    """A model that others hold in memory, and may change between judgments, as a backend: one in training, for one.
 
     It tells no probabilities at the verdict, which would cost as much as a second reading of every prompt. The model
     is used as it is: whether it drops out is its owner's business.
@@ -120,7 +120,7 @@ class InMemory:
 
 
 def connect(rest: str, **options: Any) -> Transformers:
-    """The engine of "transformers:MODEL"."""
+    """The backend of "transformers:MODEL"."""
     return Transformers(rest, **options)
 
 
@@ -170,7 +170,7 @@ class _Engine:
         while not answer.done() and self._thread.is_alive():
             wait([answer], timeout=1.0)
         if not answer.done():
-            raise BackendError("the engine was closed while it was asked")
+            raise BackendError("the backend was closed while it was asked")
         return answer.result()
 
     def close(self) -> None:

@@ -157,7 +157,7 @@ class _Engine:
         """The running engine. Blocks while it starts."""
         with self._starting:
             if self._closed:
-                raise BackendError("the engine was closed")
+                raise BackendError("the backend was closed")
             if self._running and self._running.is_dead:
                 self._running.shutdown()
                 self._running = None
@@ -175,7 +175,7 @@ class _Engine:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closed and task and not task.cancelling():
-                raise BackendError("the engine was closed") from None
+                raise BackendError("the backend was closed") from None
             raise
 
     async def _work(self, request: Request, tell: Tell | None) -> Completion:

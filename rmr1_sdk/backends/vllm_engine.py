@@ -1,4 +1,4 @@
-"""A running AsyncLLM, and how requests are put to it."""
+"""A running AsyncLLM, and the translation of requests to it."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Benchmarks of judges: pairs whose better side is known, and what judgments of them come to."""
+"""Benchmarks of judges: labelled pairs, protocols and scores."""
 
 from rmr1_sdk.benchmarks.benchmark import PROFILES, Benchmark, Entry, Profile, Protocol
 from rmr1_sdk.benchmarks.figures import Figure, Graded, Item, Leaf, Mean, Rate, Worth, leaf

@@ -1,4 +1,4 @@
-"""A benchmark: its pairs, how it wants them judged, and what judgments of them come to."""
+"""A benchmark: its pairs, its protocol and its scores."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

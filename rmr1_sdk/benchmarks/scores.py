@@ -29,7 +29,7 @@ COVERAGES = (0.5, 0.8, 1.0)
 class CalibrationFigures(Value):
     """Calibration of a judge, over the `n` pairs with a side as label and a probability.
 
-    A probability is the engine's, a reward model's, or the share of several votes; one vote alone is none. What is
+    A probability is the backend's, a reward model's, or the share of several votes; one vote alone is none. What is
     scored is that of the side which the judge finds more probable, against whether that side is the label. `brier` and
     `log_loss` (in nats; None where it is infinite) are the same for `p_a` and label A. `ece` is over the bins of
     `reliability`, of equal mass; below `ece_by_chance` it may be chance. `risk_coverage` has the accuracy over the

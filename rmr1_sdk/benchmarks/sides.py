@@ -1,4 +1,4 @@
-"""On which side the better answer stands: fair, and the same in every run and profile."""
+"""Deterministic A/B placement of the preferred answer, the same in every run and profile."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The `rmr1` command: arguments in, calls out. Exit codes: 0 ok, 1 failure, 2 usage."""
+"""The `rmr1` command. Exit codes: 0 success, 1 failure, 2 wrong usage."""
 
 import sys
 import warnings

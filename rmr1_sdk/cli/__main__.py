@@ -1,4 +1,4 @@
-"""`python -m rmr1_sdk.cli`, for launchers that begin modules."""
+"""`python -m rmr1_sdk.cli`, for launchers that start modules."""
 
 from rmr1_sdk.cli import main
 

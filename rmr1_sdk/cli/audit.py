@@ -1,4 +1,4 @@
-"""`rmr1 audit`: where a judge can be fooled."""
+"""`rmr1 audit`: bias, attacks and self-consistency of a judge."""
 
 import sys
 from collections.abc import Sequence

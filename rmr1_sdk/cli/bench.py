@@ -1,4 +1,4 @@
-"""`rmr1 bench`: a judge on a benchmark, or results that are there already."""
+"""`rmr1 bench`: score a judge, or existing results, on a benchmark."""
 
 import functools
 import json
@@ -141,7 +141,7 @@ def _of(benchmark: Benchmark, judgments: Sequence[Judgment]) -> list[Judgment]:
 
 @contextmanager
 def _open(model: str, store: Path | None, protocol: Protocol, given: JudgeArgs) -> Iterator[Judge]:
-    """The judge that the protocol asks for, but for what was given; its engine ends with it."""
+    """The judge that the protocol asks for, but for what was given; its backend ends with it."""
     backend = connect(model)
     try:
         options = JudgeOptions.of(judge_options(protocol, backend)).replace(**given)

@@ -47,7 +47,7 @@ class Summary(Protocol):
 def check_model(model: str, *, offline: bool) -> None:
     """Refuse a missing --model; --offline holds for all that follows."""
     if not model:
-        raise ConfigError('--model is missing: give an engine and a model, as in "llama_cpp:model.gguf"')
+        raise ConfigError('--model is missing: give a backend and a model, as in "llama_cpp:model.gguf"')
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
 

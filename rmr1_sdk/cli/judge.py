@@ -1,4 +1,4 @@
-"""`rmr1 judge`: one pair, or a file of them."""
+"""`rmr1 judge`: judge one pair, or a file of pairs."""
 
 import sys
 import time

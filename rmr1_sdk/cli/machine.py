@@ -1,4 +1,4 @@
-"""`rmr1 models` and `rmr1 doctor`: what there is to judge with, and what would run here."""
+"""`rmr1 models` and `rmr1 doctor`: known models, installed backends and conformance checks."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def doctor(
 
 
 def _conform(specs: list[str]) -> None:
-    """Each engine's checks, and where there are several, how alike each two are."""
+    """Each backend's checks, and where there are several, how alike each two are."""
     engines = {spec: connect(spec) for spec in specs}
     rows = [
         {"engine": spec, "check": result.name, "outcome": result.outcome, "detail": result.detail}
@@ -115,7 +115,7 @@ def _version(module: str) -> str:
 
 
 def _import_problem(engine: BackendSpec) -> str | None:
-    """Import an engine in a process of its own: one that was built for another machine may take its process along."""
+    """Import a backend in a process of its own: one that was built for another machine may take its process along."""
     code = "\n".join(f"import {module}" for module in (*engine.imports, engine.leaf))
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)  # noqa: S603  # our own table
     if ran.returncode == 0:

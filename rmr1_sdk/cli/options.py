@@ -1,4 +1,4 @@
-"""Command options derived from the fields of values: each is described where it is defined, and only there."""
+"""Command options derived from the fields of values."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`rmr1 prompts`: what we ask, and getting the texts of the published checkpoints."""
+"""`rmr1 prompts`: list and show prompts, and get the published texts."""
 
 from pathlib import Path
 from typing import Annotated

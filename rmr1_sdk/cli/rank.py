@@ -1,4 +1,4 @@
-"""`rmr1 rank`: one list of answers, or a file of them."""
+"""`rmr1 rank`: rank one list of answers, or a file of lists."""
 
 import asyncio
 import sys
@@ -25,7 +25,7 @@ from rmr1_sdk.types import Conversation, Ranking
 
 __all__ = ["rank"]
 
-_AHEAD = 16  # lists begun at once, so that the last rounds of one do not leave the engine idle
+_AHEAD = 16  # lists begun at once, so that the last rounds of one do not leave the backend idle
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""`rmr1 train run`: all stages of a recipe; and `emit`: its GRPO for the trainers of others."""
+"""`rmr1 train run` and `rmr1 train emit`: all stages of a recipe, or its GRPO for another trainer."""
 
 import json
 import shlex

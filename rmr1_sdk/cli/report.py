@@ -1,4 +1,4 @@
-"""`rmr1 report`: finished runs as one file to read, or to hand on."""
+"""`rmr1 report`: a report of finished runs."""
 
 import sys
 from collections.abc import Callable, Sequence

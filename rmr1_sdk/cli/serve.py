@@ -1,4 +1,4 @@
-"""`rmr1 serve`: a judge behind HTTP."""
+"""`rmr1 serve`: serve a judge over HTTP."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""`rmr1 store`: look at, empty and export a store."""
+"""`rmr1 store`: list, prune and export a store."""
 
 import json
 import sys

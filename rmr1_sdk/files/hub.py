@@ -1,4 +1,4 @@
-"""GGUF files of the Hugging Face hub: downloaded once, resumably, and checked against their SHA-256.
+"""Download GGUF files from the Hugging Face hub: resumable, and checked against their SHA-256.
 
 Its settings are the ones of the hub's own tools: HF_ENDPOINT, HF_TOKEN, and HF_HUB_OFFLINE=1 forbids
 the network.

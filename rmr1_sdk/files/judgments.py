@@ -1,4 +1,4 @@
-"""Files of judgments: JSONL, or by their suffix CSV (.csv) and Parquet (.parquet), one judgment a row.
+"""Files of judgments: JSONL, CSV (.csv) or Parquet (.parquet), one judgment per row.
 
 A run over many machines leaves a folder of such files, its shards, which is read like one file.
 A row of CSV and Parquet has the columns of `row`. In CSV what is None is an empty cell, and a truth value is

@@ -1,4 +1,4 @@
-"""Models we know by name, and where their files are."""
+"""Models with a short name, and the location of their files."""
 
 import re
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""Rows of data files, one after another: JSONL, JSON, CSV, Parquet, and data sets of the hub."""
+"""Rows of data files, as streams: JSONL, JSON, CSV, Parquet, and data sets of the hub."""
 
 import csv
 import gzip

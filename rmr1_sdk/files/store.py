@@ -1,4 +1,4 @@
-"""Completions on disk: cache and crash-safe resume in one.
+"""Store of completions in SQLite: cache and crash-safe resume.
 
 SQLite in WAL mode with JSON rows. One thread does all reading and writing and commits whatever has
 gathered since its last commit, so that many small writes cost one. A completion is handed on only
@@ -118,7 +118,7 @@ class Store:
     def prune(self, *, identity: str | None = None, before: float | None = None) -> int:
         """Delete completions and return how many.
 
-        They are those of an engine, those kept before a time (seconds since the epoch), or those that
+        They are those of a backend, those kept before a time (seconds since the epoch), or those that
         are both.
         """
         with _Open(self.path) as db:

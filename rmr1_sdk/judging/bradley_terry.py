@@ -1,4 +1,4 @@
-"""Strengths from duels: the Bradley-Terry model on soft outcomes, with errors. Pure functions over plain lists."""
+"""Bradley-Terry model: strengths with standard errors from soft outcomes of duels. Pure functions."""
 
 from collections.abc import Sequence
 from math import exp, log1p, sqrt

@@ -1,4 +1,4 @@
-"""Comparer: the protocol of whatever compares two answers; many pairs, and rankings, of any of them.
+"""Comparer, the protocol of everything that compares two answers; and many pairs, and rankings, with any of them.
 
 All comparisons run on the background loop.
 """

@@ -1,4 +1,4 @@
-"""Flows: rounds of requests, and the readings made of their completions. No I/O."""
+"""Flows: generators of rounds of requests, and the samples read from their completions. No I/O."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field

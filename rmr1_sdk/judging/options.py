@@ -1,4 +1,4 @@
-"""The options of a judge, each defined once: for Python, for the command line and for configuration files."""
+"""Options of a judge, each defined once: for Python, for the command line and for configuration files."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypedDict, cast, get_args

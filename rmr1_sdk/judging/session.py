@@ -1,4 +1,4 @@
-"""An engine at work for one judge, in one process: what is asked, within which limits, and what is kept.
+"""Session: a backend, a store and the limits of one judge in one process; it drives the flows.
 
 Everything here runs on the background loop.
 """
@@ -37,10 +37,10 @@ class _Work:
 
 
 class Session:
-    """A judge's engine, its limits, and the tokens it has spent. The model is loaded on first use.
+    """A judge's backend, its limits, and the tokens it has spent. The model is loaded on first use.
 
     Args:
-        backend: the engine, which stays its owner's.
+        backend: the backend, which stays its owner's.
         store: completions kept there are not asked for again.
         options: how to judge.
     """
@@ -167,7 +167,7 @@ class Session:
         return self._options.max_concurrency or self._backend.capabilities.concurrency
 
     def _at_once(self, requests: int) -> int:
-        """As many as fill the engine with so many requests each, and no more: later rounds find a prefix still warm."""
+        """Number of comparisons, of so many requests each, that fill the backend; more would lose warm prefixes."""
         return max(1, self._concurrency // requests)
 
     def _work(self, listen: Callable[[Ask], Listener] | None = None) -> _Work:

@@ -1,4 +1,4 @@
-"""Keyword options in signatures: `help()` and notebooks list each, with its default."""
+"""Signatures that list keyword options with their defaults, for `help()` and notebooks."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -16,7 +16,7 @@ T = TypeVar("T")
 class Stream(Generic[T]):
     """Events that wait for a caller to take them.
 
-    The queue has no bound: it holds at most what one comparison writes, and an engine that waited for a slow
+    The queue has no bound: it holds at most what one comparison writes, and a backend that waited for a slow
     reader would hold up everybody else's requests.
     """
 

@@ -1,4 +1,4 @@
-"""Readings become an outcome, and whether more readings could change it. Pure functions, in the caller's sides."""
+"""Voting: the outcome of several verdicts, and the probability that more votes change it. Pure functions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def agreement(verdicts: Sequence[Verdict]) -> float | None:
 def probability(verdicts: Sequence[Verdict]) -> float | None:
     """The probability of A: per order, then the mean over the orders that were read.
 
-    Within an order it is the mean verdict probability where the engine gave one, else the smoothed
+    Within an order it is the mean verdict probability where the backend gave one, else the smoothed
     share of votes (n_A + 0.5) / (n + 1). None when nothing was readable.
     """
     per_order = [p for shown in ("AB", "BA") if (p := _order_probability(_order(verdicts, shown))) is not None]

@@ -34,7 +34,7 @@ _AROUND_TEXTS = (
 def shown_pair(messages: Sequence[Message]) -> Pair | None:
     """The pair that a single-turn prompt shows in its last message, with its sides as shown; None where there is none.
 
-    For engines that are programs: test doubles, and teachers of what can be checked.
+    For backends that are programs: test doubles, and teachers of what can be checked.
     """
     rest = messages[-1].content if messages else ""
     texts = []

@@ -1,4 +1,4 @@
-"""The exact texts that the published RM-R1 checkpoints were trained with.
+"""Published prompt texts of the RM-R1 checkpoints: read from a file or the authors' release, checked, cached.
 
 They are their authors' and not in this package. They are taken from the authors' notebook, which is
 read with a syntax tree and never executed, checked against known digests, and cached.

@@ -1,4 +1,4 @@
-"""Every judgment, packed into the page: an index that is read at once, and blocks that are read when looked at.
+"""Judgments packed into a report's page: an index, and compressed blocks that are read on demand.
 
 Both are JSON, deflated, in base64: a few times smaller than the texts, and nothing that could be read as markup.
 """

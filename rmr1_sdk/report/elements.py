@@ -1,4 +1,4 @@
-"""HTML and SVG as trees of elements: what is text stays text, since only the serializer writes markup."""
+"""HTML and SVG as trees of elements; only the serializer writes markup, so text stays text."""
 
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element, tostring

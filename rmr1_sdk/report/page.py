@@ -1,4 +1,4 @@
-"""A report as one HTML file: figures and plots as they stand, and every judgment to be looked at.
+"""A report as one HTML file: figures, plots and every judgment.
 
 The file asks for nothing: styles, the script and the data are in it, and its policy forbids all else. Texts of users
 and models are in the data alone, packed; the script shows them as text.

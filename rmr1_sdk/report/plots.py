@@ -1,4 +1,4 @@
-"""Plots as SVG whose colours are the page's, so that they follow its light and dark."""
+"""Plots as SVG in the page's colours, for its light and dark theme."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Finished runs, read from where `rmr1 bench` and `rmr1 judge` left them, beside the pairs that they are of."""
+"""Finished runs of `rmr1 bench` and `rmr1 judge`, read together with their pairs."""
 
 import json
 from collections import Counter

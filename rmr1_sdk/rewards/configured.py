@@ -1,4 +1,4 @@
-"""Judges that a trainer's configuration describes, one of a kind in each process."""
+"""Judges described by a trainer's configuration, made once per process."""
 
 import json
 import threading
@@ -37,7 +37,7 @@ _judges = PerProcess(_Judges)
 def judge_for(model: str, *, base_url: str | None = None, **options: Any) -> "Judge":
     """The judge of this process for these arguments; the same arguments give the same judge.
 
-    `model` is an engine's name, as `connect` takes it; with `base_url`, what the server there calls its model.
+    `model` is a backend's name, as `connect` takes it; with `base_url`, what the server there calls its model.
     `options` are Judge's. Raises ConfigError.
     """
     return _judges.get().get(model, base_url, options)

@@ -1,4 +1,4 @@
-"""Prompts and completions as trainers hold them, text or lists of messages, as conversations of ours.
+"""Convert prompts and completions of trainers, text or lists of messages, to conversations.
 
 A message is a mapping, as in OpenAI's form, or a pydantic value that dumps to one.
 """

@@ -44,7 +44,7 @@ def judge_scorer(
 
     Raises ConfigError. While scoring, what is no judgment is an error of the sample, which inspect treats as its
     `fail_on_error` says: DataError for a sample without a target, ConfigError for what a judge cannot be shown, and
-    BackendError when the engine fails.
+    BackendError when the backend fails.
     """
     if isinstance(judge, str):
         judge = judge_for(judge, base_url=base_url, **options)

@@ -1,4 +1,4 @@
-"""Rewards for a policy whose answers a judge compares: grouping, duels, and what is done when they fail."""
+"""Preference rewards: group answers by prompt, compare them, and handle failed judgments."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ class RewardMetrics(Value):
 
     `failures` counts the failed judgments by kind: those of `Failure`, and "engine". `position_consistency` is
     the share, of the judgments that were read in both orders, that came to the same outcome in both.
-    `latency_p95_s` is the 95th percentile of what judgments took the engine, in seconds. None: nothing to tell it by.
+    `latency_p95_s` is the 95th percentile of what judgments took the backend, in seconds. None: nothing to tell it by.
     """
 
     duels_planned: int = 0
@@ -105,7 +105,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class PreferenceConfig:
-    """On what config answers are compared; see `preference_reward`. Raises ConfigError."""
+    """Settings of `preference_reward`. Raises ConfigError."""
 
     aggregate: Aggregate = "win_rate"
     duels_per_answer: int = 3
@@ -168,11 +168,11 @@ async def preference_reward(
             smoother where duels failed, and nearer to 0.5.
         duels_per_answer: the budget of a group, for each different answer in it.
         max_failed: the share of failed judgments above which the step is no use; 1 accepts all.
-        step_time_s: seconds for the whole call once the engine is up. What is not over by then is left out,
+        step_time_s: seconds for the whole call once the backend is up. What is not over by then is left out,
             from all answers alike, and the metrics tell duels planned from duels played.
 
     Raises JudgeUnavailable when more than `max_failed` of the judgments failed, or time was over before any of
-    them. An engine that fails (BackendError) is a failed judgment here; a budget of tokens that is spent
+    them. A backend that fails (BackendError) is a failed judgment here; a budget of tokens that is spent
     (BudgetExceeded) and a store that fails (StoreError) are raised.
     """
     config = PreferenceConfig(aggregate, duels_per_answer, max_failed, step_time_s)

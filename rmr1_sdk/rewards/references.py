@@ -1,4 +1,4 @@
-"""An answer against the references of its sample, with the judge's reasons: for leaves called once a sample."""
+"""Compare an answer with the references of its sample, for adapters that are called once per sample."""
 
 import asyncio
 from collections import Counter
@@ -62,7 +62,7 @@ async def against_references(
     """Compare an answer with each of its references, all at once.
 
     A judgment without a verdict is among the others, whatever the judge's `on_failure` is. Raises BackendError
-    when the engine fails.
+    when the backend fails.
     """
     pairs = [Pair(question=question, a=answer, b=reference) for reference in references]
     return AgainstReferences(tuple(await await_(submit(_judge_all(judge, pairs)))))

@@ -172,7 +172,7 @@ class JudgeReward(_Reward):
 
     With `log_metric` and `log_extra`, as TRL hands them over, it logs NAME/duels_planned, duels_played,
     failed_share, position_consistency and latency_p95_s, and a column NAME_failure with the reason of each None.
-    Raises JudgeUnavailable when too much fails. Pickles, if the judge's engine does; it opens on first use.
+    Raises JudgeUnavailable when too much fails. Pickles, if the judge's backend does; it opens on first use.
     """
 
     async def __call__(

@@ -1,4 +1,4 @@
-"""Rewards for training a judge itself: whether a completion names the better side."""
+"""Verdict rewards for training a judge: does the completion name the better side?"""
 
 from collections.abc import Sequence
 from typing import Any, Literal

@@ -38,7 +38,7 @@ class PreferenceJudgeConfig(vf.JudgeConfig):
     """
 
     model: str
-    """An engine's name; with `base_url`, what the server there calls its model."""
+    """A backend's name; with `base_url`, what the server there calls its model."""
     base_url: str = ""
     """The address of an OpenAI-compatible server."""
     api_key_var: str = "OPENAI_API_KEY"

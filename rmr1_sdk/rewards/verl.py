@@ -42,7 +42,7 @@ async def compute_score(
         solution_str: the answer.
         ground_truth: the reference, where `extra_info` has none.
         extra_info: `question` (text) or `messages`, since verl hands over no prompt, and `reference`.
-        model: from `reward_kwargs`: an engine's name; with an address, what the server there calls its model.
+        model: from `reward_kwargs`: a backend's name; with an address, what the server there calls its model.
         base_url: from `reward_kwargs`: the address of an OpenAI-compatible server.
         reward_router_address: host:port of verl's own reward model servers; verl gives it where they are on.
         reward_model_tokenizer: not needed.
@@ -53,7 +53,7 @@ async def compute_score(
     judge_latency_s. Raises ConfigError without a model, and DataError without a question or a reference.
     """
     if model is None:
-        raise ConfigError("reward.custom_reward_function.reward_kwargs.model names the judge's engine; it is not there")
+        raise ConfigError("reward.custom_reward_function.reward_kwargs.model names the judge's backend; it is missing")
     if reward_router_address:
         base_url = f"http://{reward_router_address}/v1"
     judge = judge_for(model, base_url=base_url, **options)

@@ -1,4 +1,4 @@
-"""A judge behind HTTP, for many clients at once: `create_app` is the application, `listen` and `run` serve it.
+"""A judge behind HTTP: `create_app` makes the application, `listen` and `run` serve it.
 
 Needs the extra `server`, which is imported when one of them is first asked for.
 """

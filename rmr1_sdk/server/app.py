@@ -1,4 +1,4 @@
-"""The application: routes around one judge."""
+"""Application: the routes around one judge."""
 
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
@@ -67,7 +67,7 @@ def create_app(
     """An ASGI application around one judge, which stays its owner's.
 
     Args:
-        judge: what compares; all requests share its engine, its store and its limits.
+        judge: what compares; all requests share its backend, its store and its limits.
         keys: a request must bring one of them as `Authorization: Bearer KEY`, except for the page and /health.
             Without any, everybody is let in.
         limits: None is `Limits()`.
@@ -161,7 +161,7 @@ class Piece(Value):
 
 
 class Health(Value):
-    """`status` is "ok", "failing" (the engine) or "draining" (about to stop)."""
+    """`status` is "ok", "failing" (the backend) or "draining" (about to stop)."""
 
     status: str
     in_flight: int
@@ -196,7 +196,7 @@ class _Service:
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """Load the engine before the first request comes."""
+        """Load the backend before the first request comes."""
         await self._judge.aload()
         yield
 
@@ -229,12 +229,12 @@ class _Service:
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def model(self, response: Response) -> About:
-        """The engine behind this server."""
+        """The backend behind this server."""
         response.headers["ETag"] = self._judge.about.tag
         return self._judge.about
 
     async def same_engine(self, if_match: Annotated[str | None, Header()] = None) -> None:
-        """Refuse to answer who asks for another engine."""
+        """Refuse to answer who asks for another backend."""
         if if_match is not None and if_match != self._judge.about.tag:
             raise problems.Refused(problems.OTHER_ENGINE)
 

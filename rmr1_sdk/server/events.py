@@ -1,4 +1,4 @@
-"""Server-sent events: how they are written, and what else goes on their line."""
+"""Server-sent events: format, and keep-alive comments."""
 
 import asyncio
 import json

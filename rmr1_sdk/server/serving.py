@@ -1,4 +1,4 @@
-"""Serving an application until it is told to stop: then what was accepted is finished, and nothing new begun."""
+"""Serve an application until it is told to stop, then finish accepted requests."""
 
 import ipaddress
 import socket

@@ -1,4 +1,4 @@
-"""The judge as all requests share it: what it does is counted, and whether its engine answers is known."""
+"""Judge wrapper with metrics and health checks."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ __all__ = ["SharedJudge"]
 
 _PROBE = Request(messages=(Message(role="user", content="Hi"),), sampling=Sampling(max_tokens=1))
 _PROBE_S = 5.0
-"""Seconds that an engine which failed has to write one token."""
+"""Seconds that a backend which failed has to write one token."""
 PROBE_EVERY_S = 5.0
 """Seconds for which it is not asked again."""
 
@@ -37,7 +37,7 @@ class SharedJudge:
 
     @property
     def about(self) -> About:
-        """The engine."""
+        """The backend."""
         backend = self._judge.backend
         return About(model=backend.model, identity=backend.identity, capabilities=backend.capabilities)
 
@@ -106,14 +106,14 @@ class SharedJudge:
 
     @contextmanager
     def _engine(self) -> Iterator[None]:
-        """Note whether the engine answered."""
+        """Note whether the backend answered."""
         try:
             yield
         except (RMR1Error, asyncio.CancelledError) as error:
             self._failing = self._failing or isinstance(error, BackendError)
             raise
         except Exception:
-            self._failing = True  # an error that no engine may raise: the next probe tells
+            self._failing = True  # an error that no backend may raise: the next probe tells
             raise
 
     async def is_usable(self) -> bool:

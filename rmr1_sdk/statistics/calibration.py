@@ -1,4 +1,4 @@
-"""A judge's probabilities, brought closer to how often it is right. Learned from labelled judgments.
+"""Calibration: correct a judge's probabilities with labelled judgments.
 
 After reasoning, a judge's probability at its verdict is nearly 0 or 1, whatever it knows. A calibration moves it
 on the scale of log-odds: `log_odds(p) -> slope * log_odds(p) + intercept`.

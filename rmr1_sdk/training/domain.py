@@ -1,4 +1,4 @@
-"""A domain of small problems in which everything can be checked, and a teacher that judges it without fault.
+"""Synthetic domain of small problems whose solutions can be checked, with a perfect teacher.
 
 Of two answers to a problem one is right; the other is wrong by a slip that people make. Texts are shaped for models of
 a few million parameters: what a judge has to copy follows a space wherever it stands, so that it is made of the same
@@ -424,7 +424,7 @@ def _measures(problem: Problem, shown: Pair, verdict: Verdict) -> bool:
 
 
 class Teacher(FakeBackend):
-    """An engine that judges pairs of this domain without fault, from what the prompt shows.
+    """A backend that judges pairs of this domain without fault, from what the prompt shows.
 
     A prompt without a system message gets a judgment of the reasoning family. Anything but a pair of this domain
     raises BackendError.

@@ -255,7 +255,7 @@ def test_an_engine_that_dies_tells_everyone_and_starts_again(checkpoint: Path, a
     flight = submit(adapted.generate(ENDLESS, on_text=lambda _: begun.set()))
     assert begun.wait(LIMIT_S)
     wait(submit(adapted.aclose()))
-    with pytest.raises(BackendError, match="the engine was closed"):
+    with pytest.raises(BackendError, match="the backend was closed"):
         wait(flight)
     for child in set(multiprocessing.active_children()) - before:
         child.join(LIMIT_S)  # they were told to end

@@ -1,4 +1,4 @@
-"""The data card: what is in training data, what was left out, and what could be guessed without reading it."""
+"""Data card: statistics of training data, rows left out, and biases that can be seen without reading."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Preference data for a judge: read, cleaned, kept apart from benchmarks, split, and described.
+"""Prepare preference data: read, clean, decontaminate, split and describe it.
 
 Rows go by twice, one after another. Between the two lie a file of what was kept and, in memory, some hashes of 64 bits
 for each row; so millions of them are no trouble.

@@ -1,4 +1,4 @@
-"""Rows into parts: every stratum is split alike, and what belongs together stays together."""
+"""Stratified splits in which rows of a group stay together."""
 
 import re
 from collections import Counter

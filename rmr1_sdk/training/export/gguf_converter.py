@@ -1,4 +1,4 @@
-"""llama.cpp's converter, run as a program, for architectures whose own tokenizers are others than the checkpoint's.
+"""Run llama.cpp's converter for architectures whose tokenizer differs from the usual one.
 
 It takes the tokenizer of an LFM2 to be the byte-level one of its authors, which it knows by its hash. Where it would,
 and the checkpoint has one in the manner of Llama 2, that is written as such.

@@ -1,4 +1,4 @@
-"""Checkpoints as GGUF files: converted by llama.cpp's own converter, and quantised by llama.cpp."""
+"""Convert checkpoints to GGUF files with llama.cpp's own converter, and quantise them."""
 
 import json
 import os

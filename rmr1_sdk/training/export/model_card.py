@@ -1,4 +1,4 @@
-"""The card of an exported judge, written from what was measured."""
+"""Model card of an exported judge, from its measurements."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Export: from what a trainer left to a checkpoint and GGUF files that anybody can judge with, measured."""
+"""Export stage: a trained checkpoint becomes a merged checkpoint and measured GGUF files."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Reinforcement learning from labels: a judge evaluations, and what came to the right verdict becomes more likely."""
+"""GRPO: reinforcement learning of a judge from labels alone."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

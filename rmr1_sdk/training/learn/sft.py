@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: a model learns to write the judgments of its teachers."""
+"""Supervised fine-tuning of a judge on traces of teachers."""
 
 from collections.abc import Sequence
 from pathlib import Path

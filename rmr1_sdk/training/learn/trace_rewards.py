@@ -1,4 +1,4 @@
-"""Rewards for what a judge writes before its verdict: with the verdict alone, what leads to it drifts."""
+"""Rewards for the parts of a trace before its verdict."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A recipe's GRPO for those who train with verl or OpenRLHF: their data, their settings, and our reward.
+"""Export a recipe's GRPO for verl or OpenRLHF: data, settings and our reward.
 
 Names of options are those of verl's `ppo_trainer` configuration (commit 01d4d76) and of OpenRLHF's dotted
 command line (0.10.2 and later).

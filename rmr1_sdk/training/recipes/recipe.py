@@ -1,4 +1,4 @@
-"""A recipe: from preference data to a judge's files, all stages in one YAML file."""
+"""Recipes: all stages from preference data to a judge's files, in one YAML file."""
 
 import gc
 import re

@@ -1,4 +1,4 @@
-"""A model small enough to learn to judge on a laptop, made from nothing, with a tokenizer of its own.
+"""Tiny model and tokenizer made from nothing, small enough to train on a laptop.
 
 It learns to copy, and so to quote and to compare, within minutes: every other layer is a short convolution, as in LFM2,
 and the base of its rotary positions is low and its first weights large. A Llama with the usual ones (10,000 and 0.02)

@@ -1,4 +1,4 @@
-"""Traces for a judge to learn from: written by teachers, kept where they hold up.
+"""Distil reasoning traces from teachers, and keep those that pass every check.
 
 A first teacher judges without being told the answer. Where it is wrong or unreadable, a second one is told, and shown
 the wrong judgment (RM-R1, arXiv 2505.02387, appendix D). Of both only that is kept which `verify` finds no fault with.
@@ -115,7 +115,7 @@ def distill(
         sampling: fields given here replace the prompt's own.
         max_tokens_total: once the teachers have read and written so many tokens, nothing more is asked, and
             BudgetExceeded is raised. What comes from the store costs nothing.
-        max_concurrency: requests in flight; None is what suits the engine.
+        max_concurrency: requests in flight; None is what suits the backend.
         seed: all randomness follows from it.
         advance: called once for every judgment.
 

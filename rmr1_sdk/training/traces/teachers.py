@@ -1,4 +1,4 @@
-"""Engines that teach where no API can be reached."""
+"""Teachers that need no API: the synthetic domain's, and recorded completions."""
 
 import json
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def _key(messages: Any) -> int:
 
 
 def teacher(spec: str) -> Backend:
-    """The engine for "tiny", for "replay:FILE", or for whatever `connect` takes. Raises ConfigError as that does."""
+    """The backend for "tiny", for "replay:FILE", or for whatever `connect` takes. Raises ConfigError as that does."""
     if spec == "tiny":
         return Teacher()
     if spec.startswith("replay:"):
