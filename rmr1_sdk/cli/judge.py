@@ -21,7 +21,7 @@ from rmr1_sdk.files.judgments import open_judgments
 from rmr1_sdk.files.pairs import scan_pairs
 from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.statistics.intervals import wilson
+from rmr1_sdk.statistics.intervals import share, wilson
 from rmr1_sdk.types import Judgment, Pair
 
 __all__ = ["judge"]
@@ -87,9 +87,9 @@ class Summary:
             ("winners", ", ".join(f"{name} {self.winners[name]}" for name in ("A", "B", "tie", "none"))),
             ("readings", f"{self.readings}, {self.forced} forced, {self.failures.total()} unreadable"),
             ("unreadable", ", ".join(f"{kind} {n}" for kind, n in self.failures.most_common())),
-            ("both orders agree", _share(self.position_consistent, self.both_orders_read)),
+            ("both orders agree", str(share(self.position_consistent, self.both_orders_read) or "")),
             ("position effect", "" if effect is None else f"{effect:+.2f} (above 0: favours what is shown first)"),
-            ("agrees with label", _share(self.right, self.labelled)),
+            ("agrees with label", str(share(self.right, self.labelled) or "")),
         ]
         return common.as_lines(rows, self.skipped_lines)
 
@@ -102,10 +102,6 @@ class Summary:
     def position_effect(self) -> float | None:
         """The mean over the pairs that were read in both orders."""
         return self.position_effects / self.both_orders_read if self.both_orders_read else None
-
-
-def _share(successes: int, trials: int) -> str:
-    return f"{wilson(successes, trials)} of {trials}" if trials else ""
 
 
 @takes(flags=judge_flags(), cluster=CLUSTER)

@@ -149,7 +149,8 @@ def _value(value: str, about: str) -> list[Element]:
 def _rate(rate: Rate | None) -> list[Element] | None:
     if rate is None:
         return None
-    return _value(f"{rate.value:.1%}", f"{rate.low:.1%} to {rate.high:.1%}, n {rate.n:,}")
+    value, low, high = rate.interval.texts()
+    return _value(value, f"{low} to {high}, n {rate.n:,}")
 
 
 def _readings(run: RunFigures) -> list[Element] | None:
@@ -204,8 +205,8 @@ def _table(heads: Iterable[Child], rows: Iterable[Sequence[Child]], kind: str = 
 def _score(rate: Rate | None) -> Element:
     if rate is None:
         return el("span", {}, "–")
-    around = el("small", {}, f"{rate.low:.1%} to {rate.high:.1%}")
-    return el("span", {"class": "score"}, el("b", {}, f"{rate.value:.1%}"), " ", around)
+    value, low, high = rate.interval.texts()
+    return el("span", {"class": "score"}, el("b", {}, value), " ", el("small", {}, f"{low} to {high}"))
 
 
 def _scale(low: float, high: float) -> Element:

@@ -36,10 +36,14 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    def text(self, unit: Unit = "share") -> str:
-        """Print the value with its bounds, in this unit; no zero has a minus sign."""
+    def texts(self, unit: Unit = "share") -> tuple[str, str, str]:
+        """Print the value and each bound, in this unit; no zero has a minus sign."""
         scale, form = _UNITS[unit]
-        value, low, high = (format(scale * each, form) for each in self)
+        return format(scale * self.share, form), format(scale * self.low, form), format(scale * self.high, form)
+
+    def text(self, unit: Unit = "share") -> str:
+        """Print the value with its bounds behind it."""
+        value, low, high = self.texts(unit)
         return f"{value} [{low}, {high}]"
 
     def __str__(self) -> str:
