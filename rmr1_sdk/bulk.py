@@ -21,6 +21,7 @@ from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import BackendError, ConfigError, DataError, MissingExtraError, RMR1Error, file_errors
+from rmr1_sdk.files.cache import replacing, write_atomic
 from rmr1_sdk.files.judgments import SHARDS_RECORD, open_judgments, read_judgments, shard_name
 from rmr1_sdk.judging.comparer import Comparer, aload, compare_many
 from rmr1_sdk.types import Judgment, Pair
@@ -82,7 +83,7 @@ class Shards:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not any(self._folder.iterdir()):
-                kept.write_text(json.dumps(record, indent=2) + "\n")
+                write_atomic(kept, json.dumps(record, indent=2) + "\n")
             begun: Record = json.loads(kept.read_text())
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self._folder} is no folder of shards ({error}); name a new one") from error
@@ -100,13 +101,11 @@ class Shards:
     def put(self, block: Block, judgments: Iterable[Judgment]) -> None:
         """Write the judgments of a block."""
         path = self._path(block.number)
-        part = path.with_name(f"{path.name}.part")
-        with file_errors(part, RMR1Error, then="; the same command resumes"):
+        with file_errors(f"{path}.part", RMR1Error, then="; the same command resumes"), replacing(path) as part:
             writer = open_judgments(part, self._suffix)
             for judgment in judgments:
                 writer.write(judgment)
             writer.close()
-            os.replace(part, path)
 
     def judged(self, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, Judgment]]:
         """All pairs with their judgments. Raises DataError where a file holds those of other pairs."""

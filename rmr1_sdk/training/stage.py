@@ -1,7 +1,6 @@
 """Stage folders: a record of the settings and inputs that made each one, and rows of traces."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from rmr1_sdk.errors import ConfigError, DataError, file_errors
+from rmr1_sdk.files.cache import replacing
 from rmr1_sdk.files.pairs import validated
 from rmr1_sdk.files.rows import file_digest, json_object
 from rmr1_sdk.prompts import Family
@@ -108,10 +108,8 @@ class Step:
     @contextmanager
     def writing(self, name: str) -> Iterator[TextIO]:
         """A file to write, which gets its name when the block ends without an error."""
-        part = self.out / f"{name}.part"
-        with part.open("w", encoding="utf-8") as file:
+        with replacing(self.out / name) as part, part.open("w", encoding="utf-8") as file:
             yield file
-        os.replace(part, self.out / name)
         self._made.append(name)
 
     def write(self, name: str, text: str) -> None:

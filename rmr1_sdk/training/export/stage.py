@@ -1,7 +1,6 @@
 """Export stage: a trained checkpoint becomes a merged checkpoint and measured GGUF files."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from rmr1_sdk import prompts
 from rmr1_sdk.backends.base import recorded_prompt
 from rmr1_sdk.backends.checkpoint import Checkpoint
 from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.files.cache import replacing
 from rmr1_sdk.training.data.held_out import HeldOut, read_held_out
 from rmr1_sdk.training.export.gguf_files import convert, quantise
 from rmr1_sdk.training.export.model_card import Exported, ExportedFile, model_card
@@ -142,16 +142,14 @@ def _write_files(plan: ExportPlan, out: Path, prompt: str) -> list[Path]:
     full = out / f"{out.resolve().name}-F16.gguf"
     files = [full]
     if not full.exists():
-        part = full.with_suffix(".part")
-        convert(out / "checkpoint", part, prompt)
-        os.replace(part, full)
+        with replacing(full, full.with_suffix(".part")) as part:
+            convert(out / "checkpoint", part, prompt)
     for precision in plan.precisions:
         file = full.with_name(full.name.replace("-F16.gguf", f"-{precision}.gguf"))
         files.append(file)
         if not file.exists():
-            part = file.with_suffix(".part")
-            quantise(full, part, precision)
-            os.replace(part, file)
+            with replacing(file, file.with_suffix(".part")) as part:
+                quantise(full, part, precision)
     return files
 
 

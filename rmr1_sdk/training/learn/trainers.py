@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from rmr1_sdk.backends.transformers import InMemory
 from rmr1_sdk.concurrency import submit, wait
 from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.files.cache import write_atomic
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.training.data.held_out import HeldOut
 from rmr1_sdk.training.stage import Step
@@ -284,13 +285,13 @@ def leave(out: Path, step: int, prompt: str, model: str, *, lora: bool) -> None:
     else:
         for part in load(model, lora=lora):
             part.save_pretrained(checkpoint)
-    (checkpoint / "rmr1.json").write_text(json.dumps({"prompt": prompt}) + "\n", encoding="utf-8")
+    write_atomic(checkpoint / "rmr1.json", json.dumps({"prompt": prompt}) + "\n")
     adapter = checkpoint / "adapter_config.json"
     if adapter.exists():  # what it names comes in any order
         config = json.loads(adapter.read_text(encoding="utf-8"))
         if isinstance(config["target_modules"], list):
             config["target_modules"].sort()
-        adapter.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+        write_atomic(adapter, json.dumps(config, indent=2, sort_keys=True))
 
 
 def finish(step: Step, result: Value, best_step: int, prompt: str, model: str, *, lora: bool) -> None:

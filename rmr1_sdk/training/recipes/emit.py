@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from rmr1_sdk import prompts
 from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.files.cache import write_atomic
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.training.data.held_out import read_labelled
 from rmr1_sdk.training.learn.grpo import GrpoPlan
@@ -41,12 +42,12 @@ def emit(recipe: Recipe, trainer: Trainer) -> Path:
     else:
         rows = [{"prompt": _messages(prompt, pair), "label": pair.label} for pair in pool]
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (folder / "pool.jsonl").write_text(text, encoding="utf-8")
-        (folder / "reward.py").write_text(_REWARD.format(rule=plan.rule), encoding="utf-8")
+        write_atomic(folder / "pool.jsonl", text)
+        write_atomic(folder / "reward.py", _REWARD.format(rule=plan.rule))
         named = openrlhf_options(plan, recipe.machine, folder)
         options = [_flag(name, value) for name, value in named.items() if value is not False]
         lines = ["python3 -m openrlhf.cli.train_ppo_ray", *options]
-    (folder / "train.sh").write_text("#!/bin/sh\n" + " \\\n    ".join(lines) + "\n", encoding="utf-8")
+    write_atomic(folder / "train.sh", "#!/bin/sh\n" + " \\\n    ".join(lines) + "\n")
     return folder
 
 

@@ -4,7 +4,6 @@ A base model has read much before anybody fine-tunes it on a few thousand judgme
 so few it learns them by heart instead of learning to reckon.
 """
 
-import os
 import random
 import sys
 from collections.abc import Iterator, Sequence, Set
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from rmr1_sdk.backends.checkpoint import ChatTokenizer
+from rmr1_sdk.files.cache import replacing
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.training.data.held_out import read_held_out
 from rmr1_sdk.training.domain import Domain, solve, worked
@@ -142,9 +142,8 @@ def _problems(files: tuple[Path, ...]) -> Set[str]:
 def _save(file: Path, step: int, model: Any, optimizer: Any) -> None:
     import torch
 
-    part = file.with_suffix(".part")
-    torch.save({"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, part)
-    os.replace(part, file)
+    with replacing(file) as part:
+        torch.save({"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, part)
 
 
 def _restored(file: Path, model: Any, optimizer: Any) -> int:
