@@ -95,11 +95,17 @@ class JudgeUnavailable(RMR1Error):
 
 
 @contextmanager
-def file_errors(place: object, kind: type[RMR1Error] = ConfigError, *, then: str = "") -> Iterator[None]:
+def file_errors(
+    place: object,
+    kind: type[RMR1Error] = ConfigError,
+    *,
+    then: str = "",
+    catch: tuple[type[Exception], ...] = (OSError, UnicodeDecodeError),
+) -> Iterator[None]:
     """Raise an OSError, or text that is not UTF-8, as an error of ours that names the file or option."""
     try:
         yield
-    except (OSError, UnicodeDecodeError) as error:
+    except catch as error:
         raise kind(f"{place}: {getattr(error, 'strerror', None) or error}{then}") from error
 
 

@@ -40,11 +40,10 @@ def read_rows(path: Path, *, default: str | None = None) -> Rows:
         kind = default
     if kind not in _READERS:
         raise ConfigError(f"{path}: the name must end in one of {', '.join(_READERS)}")
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield from _READERS[kind](path, cast(IO[bytes], file))
-    except (OSError, EOFError, zlib.error) as error:  # a gzip file that was cut off, or damaged
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    open_file = gzip.open if path.suffix == ".gz" else open
+    damaged = (EOFError, zlib.error)  # a gzip file that was cut off, or damaged
+    with file_errors(path, catch=(OSError, *damaged)), open_file(path, "rb") as file:
+        yield from _READERS[kind](path, cast(IO[bytes], file))
 
 
 def file_digest(*paths: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from rmr1_sdk.errors import ConfigError
+from rmr1_sdk.errors import ConfigError, file_errors
 from rmr1_sdk.files.rows import json_object
 from rmr1_sdk.types import Value
 
@@ -84,10 +84,8 @@ class Shape(Value):
     def read(cls, folder: Path) -> "Shape":
         """That of a checkpoint, from its config.json. Raises ConfigError where that does not tell it."""
         path = folder / "config.json"
-        try:
+        with file_errors(path, catch=(OSError, ValueError)):
             config = json_object(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
         kind = str(config.get("model_type"))
         if kind not in _ARCHITECTURES:
             raise ConfigError(f"{path}: a {kind} is not of Llama's shape ({', '.join(_ARCHITECTURES)})")
