@@ -110,10 +110,15 @@ def file_errors(
 
 
 def unknown(kind: str, value: object, known: Iterable[str], *, place: str = "") -> ConfigError:
-    """Build the error for a name that is not known: it suggests the nearest one, and lists all."""
+    """Build the error for a name that is not known: it suggests the nearest one, and lists all but many."""
     from difflib import get_close_matches  # late: most runs need no suggestion
 
     names = list(known)
-    near = get_close_matches(str(value), names, n=1)
-    hint = f"did you mean {near[0]!r}? Expected" if near else "expected"
-    return ConfigError(f"{place}unknown {kind} {value!r}; {hint} one of {', '.join(names)}")
+    advice = [f"did you mean {near!r}?" for near in get_close_matches(str(value), names, n=1)]
+    if len(names) <= _LISTED:
+        advice.append(f"{'Expected' if advice else 'expected'} one of {', '.join(names)}")
+    return ConfigError(f"{place}unknown {kind} {value!r}{'; ' if advice else ''}{' '.join(advice)}")
+
+
+_LISTED = 40
+"""Names that a message lists at most: an engine has hundreds of arguments."""

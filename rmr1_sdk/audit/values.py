@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from rmr1_sdk.errors import unknown
 from rmr1_sdk.statistics.intervals import Interval
 from rmr1_sdk.types import Sampling, Value
 
@@ -50,7 +51,7 @@ class AuditSection(Value):
         for finding in (*self.findings, *self.details):
             if finding.name == name:
                 return finding
-        raise KeyError(f"{name!r}; there are {', '.join(finding.name for finding in self.findings)}")
+        raise KeyError(str(unknown("finding", name, [finding.name for finding in self.findings])))
 
 
 class Audit(Value):
@@ -83,7 +84,7 @@ class Audit(Value):
         for section in self.sections:
             if section.name == name:
                 return section
-        raise KeyError(f"{name!r}; there are {', '.join(section.name for section in self.sections)}")
+        raise KeyError(str(unknown("section", name, [section.name for section in self.sections])))
 
     @property
     def subject(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 from rmr1_sdk.benchmarks.figures import Estimator, Figure, Graded, Rate, rate
+from rmr1_sdk.errors import unknown
 from rmr1_sdk.judging import voting
 from rmr1_sdk.statistics.intervals import (
     Bin,
@@ -98,7 +99,7 @@ class Scores(Value):
         for figure in self.figures:
             if figure.name == name:
                 return figure
-        raise KeyError(f"{name!r}; there are {', '.join(figure.name for figure in self.figures)}")
+        raise KeyError(str(unknown("figure", name, [figure.name for figure in self.figures])))
 
 
 class Difference(Value):

@@ -441,9 +441,9 @@ def test_an_audit_goes_to_json_and_back_and_to_people() -> None:
     assert page.startswith(card)
     assert "fake with the prompt cor, over 8 pairs (given), seed 0: " in card
     assert "max_tokens 4096, temperature 0" in card
-    with pytest.raises(KeyError, match="there are position, length"):
+    with pytest.raises(KeyError, match="Expected one of position, length"):
         found.section("positions")
-    with pytest.raises(KeyError, match="there are takes what"):
+    with pytest.raises(KeyError, match="expected one of takes what"):
         found.section("position").finding("flips")
 
 

@@ -354,7 +354,7 @@ def test_options_of_trl_are_handed_over(folder: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"trl": {"vllm_speed": 2}}, "--trl vllm_speed: TRL's GRPOConfig has no such field"),
+        ({"trl": {"vllm_speed": 2}}, "--trl: unknown field of TRL's GRPOConfig 'vllm_speed'"),
         ({"trl": {"beta": 0}}, "--trl beta: that is set by this command's own options"),
         ({"micro_batch_size": 3}, "the 16 completions of a step are no multiple of micro_batch_size 3 times 1 process"),
         ({"rollout_size": 64}, "32 of 32 pairs have at most 4096 tokens, and a rollout takes 64"),

@@ -213,7 +213,7 @@ def test_what_vllm_refuses_is_an_error(engine: VLLM) -> None:
 
 
 def test_arguments_that_cannot_be_right(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"no engine argument 'max_model_length'; did you mean max_model_len"):
+    with pytest.raises(ConfigError, match=r"engine 'max_model_length'; did you mean 'max_model_len'"):
         connect(f"vllm:{checkpoint}", max_model_length=100)
     with pytest.raises(ConfigError, match="logprobs_mode is set by this engine itself"):
         VLLM(checkpoint, logprobs_mode="raw_logits")

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from rmr1_sdk import prompts
 from rmr1_sdk.backends.checkpoint import ChatTokenizer, Checkpoint
-from rmr1_sdk.errors import ConfigError, MissingExtraError
+from rmr1_sdk.errors import ConfigError, MissingExtraError, unknown
 from rmr1_sdk.parsing.tags import ends_thought, opens_thought
 from rmr1_sdk.prompts import Family, Prompt
 from rmr1_sdk.rewards.verdict import Rule, verdict_reward
@@ -309,8 +309,8 @@ def _trainer(
         except ImportError as error:
             raise MissingExtraError("trl", "train") from error
         given = _settings(plan, rate) | {"output_dir": str(checkpoints), "reward_weights": rewards.weights}
-        if unknown := sorted(set(plan.trl) - set(GRPOConfig.__dataclass_fields__)):
-            raise ConfigError(f"--trl {unknown[0]}: TRL's GRPOConfig has no such field")
+        for name in sorted(set(plan.trl) - set(GRPOConfig.__dataclass_fields__)):
+            raise unknown("field of TRL's GRPOConfig", name, GRPOConfig.__dataclass_fields__, place="--trl: ")
         if ours := sorted(set(plan.trl) & set(given)):
             raise ConfigError(f"--trl {ours[0]}: that is set by this command's own options")
         made = GRPOTrainer(

@@ -167,7 +167,7 @@ def _path(name: str) -> Path:
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     if name not in shipped():
-        raise unknown("recipe", name, shipped())
+        raise unknown("recipe", name, shipped(), place="no YAML file, and ")
     return _FOLDER / f"{name}.yaml"
 
 
