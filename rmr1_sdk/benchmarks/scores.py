@@ -118,7 +118,7 @@ class Difference(Value):
         return Interval(self.difference, self.low, self.high)
 
     def __str__(self) -> str:
-        return str(self.interval)
+        return self.interval.text("change")
 
 
 class Comparison(Value):

@@ -126,7 +126,7 @@ def _compared(comparison: Comparison) -> Iterator[str]:
         f"Over {comparison.n:,} pairs the first alone is right on {comparison.only_first:,} and the second alone on "
         f"{comparison.only_second:,}: McNemar's p {comparison.p:.2g}."
     )
-    rows = ([_plain(one.name), one.interval.text("change")] for one in comparison.differences)
+    rows = ([_plain(one.name), str(one)] for one in comparison.differences)
     yield from _table(["", "difference"], rows)
 
 

@@ -256,15 +256,10 @@ def _compared(comparison: Comparison) -> Iterator[Element]:
     yield el("p", {"class": "lead"}, text)
     most = max(abs(end) for one in comparison.differences for end in (one.low, one.high))
     most = max(0.05, -int(-most * 20 // 1) / 20)
-    rows: list[Sequence[Child]] = [
-        [
-            one.name,
-            plots.whiskers([one.interval], -most, most, 0.0),
-            f"{one.difference:+.1%}",
-            f"{one.low:+.1%} to {one.high:+.1%}",
-        ]
-        for one in comparison.differences
-    ]
+    rows: list[Sequence[Child]] = []
+    for one in comparison.differences:
+        value, low, high = one.interval.texts("change")
+        rows.append([one.name, plots.whiskers([one.interval], -most, most, 0.0), value, f"{low} to {high}"])
     yield _table(["", _scale(-most, most), "difference", "95% interval"], rows[:1], "rates differences")
     if rows[1:]:
         all_others = _table(["", "", "", ""], rows[1:], "rates differences")
