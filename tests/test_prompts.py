@@ -16,7 +16,7 @@ from rmr1_sdk.files.cache import cache_folder
 from rmr1_sdk.parsing import Mode, read
 from rmr1_sdk.prompts import COR, PROMPTS, REASONING, get, published, resolve, shown_pair
 from rmr1_sdk.types import Completion, Criterion, Message, Pair, Rubric
-from tests.test_parsing import DAMAGE
+from tests.parsing.test_parsing import DAMAGE
 
 SINGLE = Pair(question="Q?", a="first", b="second")
 MULTI = Pair(

@@ -1,7 +1,4 @@
-"""Comparer, the protocol of everything that compares two answers; and many pairs, and rankings, with any of them.
-
-All comparisons run on the background loop.
-"""
+"""Comparer, the protocol of everything that compares two answers; many pairs and rankings, on the background loop."""
 
 import asyncio
 from collections import deque

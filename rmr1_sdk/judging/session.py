@@ -1,7 +1,4 @@
-"""Session: a backend, a store and the limits of one judge in one process; it drives the flows.
-
-Everything here runs on the background loop.
-"""
+"""Session: a backend, a store and the limits of one judge in one process; drives flows on the background loop."""
 
 import asyncio
 import time

@@ -12,7 +12,7 @@ from rmr1_sdk.types import Side
 __all__ = [
     "ANSWER", "CITING", "DRESSING", "TAG", "TAG_REST", "THINK", "THINK_END", "THOUGHT_TAG", "Span", "Tag",
     "close_open_tags", "end_of_reasons", "ends_in_verdict", "ends_thought", "final_verdict_start", "find_section",
-    "find_tags", "has_thought_tag", "is_in_thought", "last_thought", "open_names", "opens_thought", "safe_stops",
+    "find_tags", "is_in_thought", "last_thought", "open_names", "opens_thought", "safe_stops",
     "section_prose", "thinking", "thinking_before", "with_open_thought", "with_thought", "without_open_thought",
     "without_partial_tag", "without_tags", "without_thought", "writes_thoughts",
 ]  # fmt: skip
@@ -174,11 +174,6 @@ def is_in_thought(text: str) -> bool:
 def ends_thought(text: str) -> bool:
     """True where a text closes a thought."""
     return THINK_END in text
-
-
-def has_thought_tag(text: str) -> bool:
-    """True where a text opens or closes a thought."""
-    return THOUGHT_TAG.search(text) is not None
 
 
 def with_open_thought(text: str) -> str:

@@ -1,6 +1,6 @@
 """Map a stop reason to a failure, where it says more than the text."""
 
-from rmr1_sdk.parsing.tags import has_thought_tag
+from rmr1_sdk.parsing.tags import THOUGHT_TAG
 from rmr1_sdk.types import Completion, FailureKind
 
 __all__ = ["failure_kind", "is_cut_in_thought"]
@@ -9,7 +9,7 @@ __all__ = ["failure_kind", "is_cut_in_thought"]
 def is_cut_in_thought(completion: Completion) -> bool:
     """True where the text ended inside a thought that the chat template had opened."""
     is_cut = completion.stop == "length" and completion.reasoning is None
-    return is_cut and not has_thought_tag(completion.text)
+    return is_cut and not THOUGHT_TAG.search(completion.text)
 
 
 def failure_kind(completion: Completion, read: FailureKind | None) -> FailureKind | None:
