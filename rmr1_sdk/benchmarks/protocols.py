@@ -8,18 +8,19 @@ from typing import Any
 from rmr1_sdk import parsing, prompts
 from rmr1_sdk.backends import Backend
 from rmr1_sdk.benchmarks.benchmark import Protocol
+from rmr1_sdk.judging.options import JudgeArgs
 from rmr1_sdk.prompts import Prompt
 from rmr1_sdk.types import Pair, Shown, Verdict
 
 __all__ = ["departures", "judge_options"]
 
 
-def judge_options(protocol: Protocol, backend: Backend) -> dict[str, Any]:
+def judge_options(protocol: Protocol, backend: Backend) -> JudgeArgs:
     """Arguments of `Judge(backend, ...)`; give your own after them to change one.
 
     Raises ConfigError where the protocol wants the published prompt and its texts are not here.
     """
-    options: dict[str, Any] = {"orders": protocol.orders}
+    options: JudgeArgs = {"orders": protocol.orders}
     if protocol.sampling is not None:
         options["sampling"] = protocol.sampling.model_dump(exclude_unset=True)
     if protocol.published_prompt:
