@@ -81,7 +81,7 @@ def _unknown(spec: str, why: str = "") -> ConfigError:
     kind, colon, rest = spec.partition(":")
     shown = colon + mask_address(rest)
     near = get_close_matches(kind, BACKENDS, n=1)
-    hint = f"; did you mean {near[0]}{shown}?" if near else "."
+    hint = f"; did you mean {near[0]}:{mask_address(rest)}?" if near else "."
     return ConfigError(f"unknown backend {kind!r} in {kind + shown!r}{why}{hint} Known: {', '.join(sorted(BACKENDS))}")
 
 
