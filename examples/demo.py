@@ -33,7 +33,7 @@ def main(model: str = SMALL) -> None:
     print(f"Agrees with our labels: {wilson(right, len(pairs))} of {len(pairs)}.")
     if model == SMALL:
         print(
-            "\nThis model has 135 million parameters. It only checks the installation; its verdicts are at chance level.\n"
+            "\nThis model has 135 million parameters. It only checks the installation; its verdicts are at chance.\n"
             "For judgments that matter take an RM-R1 checkpoint as a GGUF file; 7B at 4 bits runs in 8 GB of memory:\n"
             "  python examples/demo.py llama_cpp:RM-R1-Qwen2.5-Instruct-7B-Q4_K_M.gguf\n"
             "`rmr1 models` lists them with the memory each needs."
