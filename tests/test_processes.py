@@ -42,7 +42,8 @@ def session(folder: Path, *endings: str) -> "subprocess.CompletedProcess[str]":
     with file.open("a") as tests:
         for number, ending in enumerate(endings):
             tests.write(TEST.format(number=number, command=command, ending=ending))
-    options = ["-c", ROOT / "pyproject.toml", "-p", "tests.conftest", "-p", "no:cacheprovider"]
+    # no summary: where the variable CI is set it repeats each failure whole
+    options = ["-c", ROOT / "pyproject.toml", "-p", "tests.conftest", "-p", "no:cacheprovider", "-rN"]
     with Child([sys.executable, "-m", "pytest", *options, file], cwd=ROOT) as pytest_run, lock.open("r+") as held:
         said = pytest_run.finish()
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
