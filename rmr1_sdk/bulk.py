@@ -75,7 +75,7 @@ class Shards:
         begun = self._begun(record)
         if other := sorted(name for name in {*record, *begun} if record.get(name) != begun.get(name)):
             raise ConfigError(
-                f"{self._folder} was begun with another {', '.join(other)}; go on as it was begun, or name a new folder"
+                f"{self._folder} was begun with another {', '.join(other)}; resume it as begun, or name a new folder"
             )
 
     def _begun(self, record: Record) -> Record:

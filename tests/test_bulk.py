@@ -61,7 +61,7 @@ def test_shards_are_whole_and_found_again(tmp_path: Path, name: str) -> None:
 def test_shards_of_another_run_are_refused(tmp_path: Path) -> None:
     Shards(tmp_path / "out", 2).settle({"seed": 0, "model": "m", "sampling": {"stop": ("x",)}})
     Shards(tmp_path / "out", 2).settle({"seed": 0, "model": "m", "sampling": {"stop": ("x",)}})
-    with pytest.raises(ConfigError, match="out was begun with another model, seed; go on as it was begun"):
+    with pytest.raises(ConfigError, match="out was begun with another model, seed; resume it as begun"):
         Shards(tmp_path / "out", 2).settle({"seed": 1, "model": "n", "sampling": {"stop": ("x",)}})
     (tmp_path / "file").write_text("")
     (tmp_path / "other").mkdir()

@@ -110,7 +110,7 @@ def test_a_pair_is_found_in_the_prompt_that_shows_it_and_in_no_other_text() -> N
     assert shown_pair(shown) == Pair(question=SINGLE.question, a=SINGLE.a, b=SINGLE.b)
     assert shown_pair(REASONING.render(SINGLE, "BA")) == Pair(question=SINGLE.question, a=SINGLE.b, b=SINGLE.a)
     assert shown_pair(COR.render(MULTI)) is None
-    opening = "[Client Question]\nQ?\n\n[The Start of Chatbot A's Response]\n"
+    opening = Prompt(name="x", user="{blocks}").render(Pair(question="Q?", a="1", b="2"))[0].content.partition("1")[0]
     assert shown_pair([Message(role="user", content=opening * 50_000)]) is None
     assert shown_pair([]) is None
 

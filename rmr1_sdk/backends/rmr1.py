@@ -234,7 +234,9 @@ class _Told:
         """Take all of the text, as far as it has come."""
         self._heard = text
         if not text.startswith(self._told[: len(text)]):
-            raise BackendError("the connection broke, and the text that was told came out different the second time")
+            raise BackendError(
+                "the connection broke, and the second answer is different from the text already passed on"
+            )
         if new := text[len(self._told) :]:
             self._told = text
             self._on_text(new)

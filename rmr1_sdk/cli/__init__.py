@@ -97,7 +97,7 @@ def main() -> None:
         _fail(error, 1)
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
-            print("interrupted; with a store or --ray, the same command goes on where this one ended", file=sys.stderr)
+            print("interrupted; with a store or --ray, the same command resumes", file=sys.stderr)
         raise
 
 

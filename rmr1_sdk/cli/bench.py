@@ -69,7 +69,7 @@ def bench(
     benchmark, chosen, about = _load(name, results, data, profile, partial=partial)
     found = [benchmarks.read_results(benchmark, path) for path in results]
     if limit is not None:
-        benchmark = benchmark.sample(limit, flags.options.get("seed", 0))
+        benchmark = benchmark.sample(limit, JudgeOptions.of(flags.options).seed)
         about["limit"] = limit
     judged = [_Judged(_of(benchmark, one), _record(path)) for one, path in zip(found, results, strict=True)]
     if model:
@@ -95,7 +95,7 @@ def _check_place(place: Path | None, model: str, *, ray: bool) -> None:
         raise ConfigError("--ray is for a run: give --model")
     if model and place and place.exists() and place.is_dir() != ray:
         begun = "without" if ray else "with"
-        raise ConfigError(f"--out {place.parent}: begun {begun} --ray; go on as it was begun, or name a new folder")
+        raise ConfigError(f"--out {place.parent}: begun {begun} --ray; resume it as begun, or name a new folder")
 
 
 class _Judged(NamedTuple):

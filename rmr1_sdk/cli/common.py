@@ -20,7 +20,7 @@ from rmr1_sdk.judge import Judge
 from rmr1_sdk.types import Value
 
 __all__ = [
-    "Output", "as_lines", "check_lines", "check_model", "check_out", "mapping", "record", "show", "show_summary",
+    "Output", "as_lines", "check_lines", "check_out", "mapping", "record", "show", "show_summary",
     "text", "write_record",
 ]  # fmt: skip
 
@@ -42,14 +42,6 @@ class Summary(Protocol):
 
     def as_text(self) -> str:
         """For a person."""
-
-
-def check_model(model: str, *, offline: bool) -> None:
-    """Refuse a missing --model; --offline holds for all that follows."""
-    if not model:
-        raise ConfigError('--model is missing: give a backend and a model, as in "llama_cpp:model.gguf"')
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def check_out(out: Path | None, *inputs: Path | None, folder: bool = False) -> None:
@@ -138,16 +130,16 @@ class Output(Generic[V]):
 
 def record(judge: Judge, asked: dict[str, Any], data: str | None) -> dict[str, Any]:
     """Record of a run: versions, model, prompt, options, what was `asked` for, and the digest of the data."""
-    policy_prompt = judge.prompt
+    prompt = judge.prompt
     return {
         "rmr1_sdk": version("rmr1_sdk"),
         "python": platform.python_version(),
         "engines": _engines(),
         "model": judge.backend.model,
         "identity": judge.backend.identity,
-        "prompt": policy_prompt.name,
-        "prompt_sha256": policy_prompt.digest,
-        "neutralise": policy_prompt.neutralise,
+        "prompt": prompt.name,
+        "prompt_sha256": prompt.digest,
+        "neutralise": prompt.neutralise,
         **judge.options.model_dump(exclude={"prompt", "sampling"}),
         "sampling": judge.sampling.model_dump(),
         **asked,

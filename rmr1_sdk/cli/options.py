@@ -1,6 +1,7 @@
 """Command options derived from the fields of values."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -12,7 +13,6 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from rmr1_sdk.cli import common
 from rmr1_sdk.errors import ConfigError
 from rmr1_sdk.judge import Judge
 from rmr1_sdk.judging.options import JudgeArgs, JudgeOptions
@@ -45,13 +45,11 @@ def takes(**groups: OptionGroup) -> Callable[[Command], Command]:
 
         @wraps(command)
         def call(context: typer.Context, **values: Any) -> None:
-            given = {option.name: values.pop(option.name) for option in derived}
-            given = {name: value for name, value in given.items() if _was_given(context, name)}
             made = {
-                name: group.make({o.name: given[o.name] for o in group.options if o.name in given})
+                name: group.make({o.name: values[o.name] for o in group.options if _was_given(context, o.name)})
                 for name, group in groups.items()
             }
-            command(**values, **made)
+            command(**{each.name: values[each.name] for each in own}, **made)
 
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         parameters = [context, *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *derived))]
@@ -111,7 +109,10 @@ class JudgeFlags:
 
     def check_model(self) -> None:
         """Refuse a missing --model; --offline holds for all that follows."""
-        common.check_model(self.model, offline=self.offline)
+        if not self.model:
+            raise ConfigError('--model is missing: give a backend and a model, as in "llama_cpp:model.gguf"')
+        if self.offline:
+            os.environ["HF_HUB_OFFLINE"] = "1"
 
     def store(self, out: Path | None) -> Path | None:
         """The store that was named, else one beside OUT; None where nothing is kept."""

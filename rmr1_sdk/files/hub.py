@@ -140,7 +140,7 @@ def _fetch(file: _File, out: BufferedRandom) -> None:
         fruitless, last = 0, "it sends fewer bytes than the hub's listing says"
         while (have := out.seek(0, os.SEEK_END)) < file.size:
             if fruitless == _TRIES:
-                raise BackendError(f"{file.url}: {last}. The same call goes on where this one ended")
+                raise BackendError(f"{file.url}: {last}. The same call resumes")
             fruitless += 1
             progress.update(task, completed=have)
             headers = _headers() | {"Range": f"bytes={have}-"}
@@ -156,4 +156,4 @@ def _fetch(file: _File, out: BufferedRandom) -> None:
             except httpx2.TransportError as error:
                 last = repr(error)
             except (httpx2.HTTPError, OSError) as error:
-                raise BackendError(f"{file.url}: {error}. The same call goes on where this one ended") from error
+                raise BackendError(f"{file.url}: {error}. The same call resumes") from error

@@ -74,6 +74,9 @@ class JudgeOptions(Value):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                known = cls.model_fields if len(first["loc"]) == 1 else Sampling.model_fields
+                raise unknown("option", where, known) from error
             if first["type"] == "literal_error":
                 allowed = get_args({"orders": Orders, "on_failure": OnFailure}[where])
                 raise unknown(where, first["input"], allowed) from error

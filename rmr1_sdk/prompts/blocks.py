@@ -23,14 +23,6 @@ def blocks(seen: Pair, safe: Callable[[str], str]) -> str:
     return "\n\n".join(main) + extra_blocks(seen.reference, seen.rubric, safe)
 
 
-_AROUND_TEXTS = (
-    "[Client Question]\n",
-    "\n\n[The Start of Chatbot A's Response]\n",
-    "\n[The End of Chatbot A's Response]\n\n[The Start of Chatbot B's Response]\n",
-    "\n[The End of Chatbot B's Response]",
-)
-
-
 def shown_pair(messages: Sequence[Message]) -> Pair | None:
     """The pair that a single-turn prompt shows in its last message, with its sides as shown; None where there is none.
 
@@ -86,3 +78,6 @@ def lines(conversation: Conversation, side: Side, safe: Callable[[str], str]) ->
         return safe(conversation[0].content)
     names = {"user": "User", "assistant": f"Chatbot {side}", "system": "System", "tool": "Tool"}
     return "\n".join(f"{names[message.role]}: {safe(message.content)}" for message in conversation)
+
+
+_AROUND_TEXTS = blocks(Pair(question="\0", a="\0", b="\0"), str).split("\0")

@@ -179,7 +179,7 @@ def test_a_folder_is_gone_on_with_as_it_was_begun(run: Run, tmp_path: Path) -> N
     scores(run(*given))
     refused = run(*given, "--ray", "local")
     assert (refused.returncode, refused.stderr) == (
-        2, f"error: --out {out}: begun without --ray; go on as it was begun, or name a new folder\n",
+        2, f"error: --out {out}: begun without --ray; resume it as begun, or name a new folder\n",
     )  # fmt: skip
     (out / "judgments.jsonl").unlink()
     (out / "judgments.jsonl").mkdir()

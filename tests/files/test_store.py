@@ -218,7 +218,7 @@ def test_ctrl_c_stops_at_once_and_leaves_the_store_whole(tmp_path: Path, rmr1: l
         said = running.finish()
     assert (said.returncode, said.stderr.strip()) == (
         130,
-        "interrupted; with a store or --ray, the same command goes on where this one ended",
+        "interrupted; with a store or --ray, the same command resumes",
     )
     assert list(Store(store).export())
     db = sqlite3.connect(store)

@@ -145,7 +145,7 @@ def distill(
             run.ask(2, Judge(second, prompt=_hinted(asked), **_asking(common, left)))
     except BudgetExceeded as error:
         told = f"{run.spent:,} tokens are spent of max_tokens_total={max_tokens_total:,}; nothing was written yet"
-        raise BudgetExceeded(f"{told}, and with a larger budget the same call goes on from here") from error
+        raise BudgetExceeded(f"{told}, and with a larger budget the same call resumes") from error
     finally:
         store.close()
     run.balance(seed)
