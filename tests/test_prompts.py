@@ -31,8 +31,18 @@ MULTI = Pair(
 )
 
 
+def code(source: str) -> bytes:
+    return json.dumps({"cells": [{"cell_type": "code", "source": source}]}).encode()
+
+
 def notebook(texts: dict[str, str]) -> bytes:
-    source = "".join(f"{name} = (\n    {text!r}\n)\n" for name, text in texts.items())
+    """A notebook with these texts; those for reasoning models are joined from two strings, as in the authors' own."""
+    source = "".join(
+        f"{name} = (\n    {text[:40]!r} +\n    {text[40:]!r}\n)\n"
+        if name.startswith("REASONING")
+        else f"{name} = (\n    {text!r}\n)\n"
+        for name, text in texts.items()
+    )
     cells = [
         {"cell_type": "markdown", "source": ["# demo"]},
         {"cell_type": "code", "source": ["!pip install x\n"]},
@@ -245,6 +255,9 @@ def test_a_changed_byte_is_refused_and_nothing_is_kept(texts: dict[str, str], tm
         (b"\xff\xfe", "not a notebook"),
         (b'{"cells": []}', "not found"),
         (notebook({"INSTRUCT_SYSTEM_PROMPT": "x"}), "REASONING_SINGLE_PROMPT_TEMPLATE not found"),
+        (notebook({"REASONING_SINGLE_PROMPT_TEMPLATE": "x" * 50}), "INSTRUCT_SYSTEM_PROMPT, .* not found"),
+        (code("INSTRUCT_SYSTEM_PROMPT = 'x'" + " + ''" * 100_000), "not found"),  # more than Python's parser takes
+        (code("INSTRUCT_SYSTEM_PROMPT = f'{x}' + 'y'"), "INSTRUCT_SYSTEM_PROMPT, .* not found"),
     ],
 )
 def test_a_file_that_is_not_the_notebook_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
@@ -252,6 +265,21 @@ def test_a_file_that_is_not_the_notebook_is_refused(content: bytes, message: str
     file.write_bytes(content)
     with pytest.raises(DataError, match=message):
         published.import_notebook(file)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["{0!r} {1!r}", "({0!r} + ({1!r}))", "f{0!r} + {1!r}", "(f{0!r} f{1!r})", "({0!r}\n + {1!r}" + " + ''" * 200 + ")"],
+)
+def test_strings_of_a_notebook_are_joined_as_python_would(texts: dict[str, str], written: str, tmp_path: Path) -> None:
+    name = "INSTRUCT_SYSTEM_PROMPT"
+    halves = texts[name][:99], texts[name][99:]
+    assert "{" not in texts[name], "an f-string would read it as a field"
+    cells = json.loads(notebook({other: text for other, text in texts.items() if other != name}))["cells"]
+    cells += [{"cell_type": "code", "source": f"%pip install x\n{name}: str = {written.format(*halves)}\n!ls {name}"}]
+    file = tmp_path / "demo.ipynb"
+    file.write_text(json.dumps({"cells": cells}))
+    assert name in published.import_notebook(file)
 
 
 def test_a_notebook_is_never_executed(tmp_path: Path) -> None:

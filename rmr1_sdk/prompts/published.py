@@ -7,6 +7,8 @@ read with a syntax tree and never executed, checked against known digests, and c
 import ast
 import hashlib
 import json
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from rmr1_sdk.errors import ConfigError, DataError, file_errors
@@ -96,17 +98,38 @@ def _constants(content: bytes, source: Path | str) -> dict[str, str]:
         sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{source}: not a notebook ({type(error).__name__}: {error})") from error
+    assigned = [node for text in sources for node in _statements(text) if isinstance(node, ast.Assign | ast.AnnAssign)]
     constants: dict[str, str] = {}
-    for text in sources:
-        try:
-            body = ast.parse(text).body
-        except (SyntaxError, ValueError):  # a cell of shell commands is no Python, and no place for constants
-            continue
-        for node in body:
-            if (
-                isinstance(node, ast.Assign)
-                and isinstance(node.value, ast.Constant)
-                and isinstance(node.value.value, str)
-            ):
-                constants |= {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
+    for node in assigned:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if (value := _folded(node.value)) is not None:
+            constants |= {target.id: value for target in targets if isinstance(target, ast.Name)}
     return constants
+
+
+_COMMAND = re.compile(r"^[ \t]*[%!?].*$", re.MULTILINE)
+
+
+def _statements(text: str) -> list[ast.stmt]:
+    """The statements of a code cell. A cell that is no Python even without its shell commands has none."""
+    for source in (text, _COMMAND.sub("", text)):
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            return ast.parse(source).body
+    return []
+
+
+def _folded(node: ast.expr | None) -> str | None:
+    """The text of strings joined with `+`, f-strings without fields among them; None for anything else."""
+    parts: list[str] = []
+    left = [node]
+    while left:
+        match left.pop():
+            case ast.Constant(value=str(text)):
+                parts.append(text)
+            case ast.BinOp(op=ast.Add(), left=first, right=second):
+                left += (second, first)
+            case ast.JoinedStr(values=values):
+                left += reversed(values)
+            case _:
+                return None
+    return "".join(parts)
