@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)  # fmt: skip
+
+from rmr1_sdk.conversations import read_turns
 
 Side = Literal["A", "B"]
 """A side as the caller gave it, never as the model saw it."""
@@ -73,14 +84,20 @@ class Message(Value):
 
 
 def _conversation(value: object) -> object:
-    """Lists of turns become tuples, so that a Pair stays hashable in its parts; text stays text."""
-    return tuple(value) if isinstance(value, list) else value
+    """Messages of every form become a tuple of turns, so that a Pair stays hashable in its parts; text stays text."""
+    if hasattr(value, "tolist"):  # an array of NumPy, as pandas has them
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list | tuple) or all(isinstance(turn, Message) for turn in value):
+        return tuple(value) if isinstance(value, list) else value
+    return tuple(turn._asdict() for turn in read_turns(value))
 
 
 Conversation = Annotated[Text | tuple[Message, ...], BeforeValidator(_conversation)]
 """Text, or turns."""
-ConversationLike = str | Sequence[Message | Mapping[str, str]]
-"""Accepted forms of a conversation: text, or a list of Message or of {"role": ..., "content": ...}."""
+ConversationLike = str | Sequence[Message | Mapping[str, Any]]
+"""Accepted forms of a conversation: text, or a list of Message or of messages as `conversations` reads them."""
 
 
 class Criterion(Value):
@@ -152,6 +169,11 @@ class Pair(Value):
     def _has_turns(cls, value: Conversation, info: ValidationInfo) -> Conversation:
         return _with_turns(value, info)
 
+    @model_validator(mode="after")
+    def _asks_once(self) -> "Pair":
+        _drop_repeats(self, "a", "b")
+        return self
+
     def answer(self, side: Side) -> Conversation:
         """The side's answer as it was given."""
         return self.a if side == "A" else self.b
@@ -167,7 +189,7 @@ class Pair(Value):
     @property
     def is_single_turn(self) -> bool:
         """True for one user turn with two text answers."""
-        return _asks_once(self.question) and isinstance(self.a, str) and isinstance(self.b, str)
+        return _is_one_turn(self.question) and isinstance(self.a, str) and isinstance(self.b, str)
 
     @property
     def is_identical(self) -> bool:
@@ -204,6 +226,11 @@ class Answered(Value):
     def _has_turns(cls, value: Conversation, info: ValidationInfo) -> Conversation:
         return _with_turns(value, info)
 
+    @model_validator(mode="after")
+    def _asks_once(self) -> "Answered":
+        _drop_repeats(self, "answer")
+        return self
+
     @property
     def text(self) -> str:
         """The answer, or its assistant messages joined by a newline. Citations index this."""
@@ -217,7 +244,7 @@ class Answered(Value):
     @property
     def is_single_turn(self) -> bool:
         """True for one user turn with a text answer."""
-        return _asks_once(self.question) and isinstance(self.answer, str)
+        return _is_one_turn(self.question) and isinstance(self.answer, str)
 
 
 def _turns(conversation: Conversation, role: Role) -> tuple[Message, ...]:
@@ -230,13 +257,45 @@ def _with_turns(value: Conversation, info: ValidationInfo) -> Conversation:
     return value
 
 
+def _drop_repeats(asked: "Pair | Answered", *sides: str) -> None:
+    """Take the question out of answers that are whole conversations and begin with it.
+
+    Where all of them have the same system turns before it, those come to the question. For a value that is being made.
+    """
+    question = _turns(asked.question, "user")
+    answers = {side: getattr(asked, side) for side in sides}
+    ends = {side: _end_of(question, answer) for side, answer in answers.items()}
+    before = {answers[side][: end - len(question)] for side, end in ends.items() if end}
+    shared = before.pop() if len(before) == 1 and all(ends.values()) else None
+    for side, end in ends.items():
+        if end:
+            own = answers[side][: end - len(question)] if shared is None else ()
+            turns = (*own, *answers[side][end:])
+            asked.__dict__[side] = turns[0].content if [turn.role for turn in turns] == ["assistant"] else turns
+    if shared:
+        asked.__dict__["question"] = (*shared, *question)
+
+
+def _end_of(question: tuple[Message, ...], answer: Conversation) -> int:
+    """The number of turns up to the end of the question, with which the answer begins; 0 where it does not."""
+    if isinstance(answer, str):
+        return 0
+    told = next((at for at, turn in enumerate(answer) if turn.role != "system"), 0)
+    for start in {0, told}:
+        end = start + len(question)
+        begins = [(turn.role, turn.content.strip()) for turn in answer[start:end]]
+        if len(answer) > end and begins == [(turn.role, turn.content.strip()) for turn in question]:
+            return end
+    return 0
+
+
 def _said(answer: Conversation) -> str:
     if isinstance(answer, str):
         return answer
     return "\n".join(message.content for message in answer if message.role == "assistant")
 
 
-def _asks_once(question: Conversation) -> bool:
+def _is_one_turn(question: Conversation) -> bool:
     return isinstance(question, str) or [message.role for message in question] == ["user"]
 
 

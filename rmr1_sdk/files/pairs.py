@@ -180,7 +180,7 @@ def fault(errors: Sequence[tuple[tuple[int | str, ...], str, str]]) -> Fault:
     """
     own = [each for each in errors if each[0][:1] == errors[0][0][:1]]
     location, kind, message = max(own, key=lambda each: len(each[0]))
-    return Fault(_field(location), kind, message)
+    return Fault(_field(location), kind, message.removeprefix("Value error, "))
 
 
 def _renamed(row: dict[str, Any], kind: type[Value], fields: Mapping[str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from rmr1_sdk import ConfigError, DataError, Message, Pair
 from rmr1_sdk.training.data.sources import Source, read_pairs
 
+SYSTEM = {"role": "system", "content": "Be brief."}
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}
 SAID, UNSAID = {"role": "assistant", "content": "Said."}, {"role": "assistant", "content": "Unsaid."}
 
@@ -91,6 +92,21 @@ def pairs(path: Path, **options: Any) -> Sequence[Pair]:
             id="text_chosen",
         ),
         pytest.param(
+            {"system": "Be brief.", "question": "Hi", "chosen": "Said.", "rejected": "Unsaid.", "input": ""},
+            Pair(question=[SYSTEM, USER], a="Said.", b="Unsaid.", label="A", metadata={"source": "some"}),
+            id="a system column",
+        ),
+        pytest.param(
+            {"system": "Be brief.", "chosen": [USER, SAID], "rejected": [USER, UNSAID]},
+            Pair(question=[SYSTEM, USER], a="Said.", b="Unsaid.", label="A", metadata={"source": "some"}),
+            id="a system column beside conversations",
+        ),
+        pytest.param(
+            {"prompt": "Add.", "input": "1, 2", "a": "3", "b": "4", "label": "A", "system": None},
+            Pair(question="Add.\n\n1, 2", a="3", b="4", label="A", metadata={"source": "some"}),
+            id="an input column",
+        ),
+        pytest.param(
             {"question": "Hi", "a": "1", "b": "2", "label": "B", "id": "mine", "reference": "2", "metadata": {"n": 1}},
             Pair(question="Hi", a="1", b="2", label="B", id="mine", reference="2", metadata={"n": 1, "source": "some"}),
             id="our own rows",
@@ -133,8 +149,8 @@ def test_rows_of_unwanted_sources_are_not_even_looked_at(tmp_path: Path, options
         ({"chosen": "x", "rejected": "y"}, "field prompt: Field required, since chosen is text"),
         ({"chosen": [USER, SAID], "rejected": "y"}, "fields chosen and rejected: one is text and the other"),
         ({"chosen": [USER, SAID], "rejected": [BOT]}, "the conversations do not begin with the same turn"),
-        ({"chosen": [USER, {"role": "me", "content": ""}], "rejected": [USER]}, "field chosen.1.role: Input should be"),
-        ({"chosen": [USER, {"content": ""}], "rejected": [USER]}, "field chosen.1.role: Field required"),
+        ({"chosen": [USER, {"role": "me", "content": ""}], "rejected": [USER]}, "field chosen: message 2: its role"),
+        ({"chosen": [USER, {"content": ""}], "rejected": [USER]}, "field chosen: message 2: its role"),
         ({"input": None, "accepted": "x", "rejected": "y"}, "field input: Input should be a valid string"),
         (
             {"prompt": "", "initial_reason_steps": None, "full_chosen": "", "full_rejected": ""},

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from rmr1_sdk.conversations import asked, read_turns
 from rmr1_sdk.errors import ConfigError, DataError, unknown
 from rmr1_sdk.files.pairs import validated
 from rmr1_sdk.files.rows import Rows, hub_rows, read_rows
@@ -195,15 +196,22 @@ def _code(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sides(row: dict[str, Any]) -> dict[str, Any]:
-    question = row["question"] if "question" in row else row["prompt"]
-    return {"question": question, "a": row["a"], "b": row["b"], "label": row.get("label")}
+    return {"question": _question(row), "a": row["a"], "b": row["b"], "label": row.get("label")}
+
+
+def _question(row: dict[str, Any]) -> Any:
+    """What was asked, with what other fields tell of it; None where no field does."""
+    question = row["question"] if "question" in row else row.get("prompt")
+    if question is None:
+        return None
+    return asked(question, **{name: row[name] for name in ("system", "input") if isinstance(row.get(name), str)})
 
 
 def _preference(chosen: str, rejected: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Answers, or whole conversations that begin alike, as in Skywork-Reward-Preference."""
 
     def build(row: dict[str, Any]) -> dict[str, Any]:
-        question = row["question"] if "question" in row else row.get("prompt")
+        question = _question(row)
         better, worse = _turns(row[chosen], chosen), _turns(row[rejected], rejected)
         if isinstance(better, str) and isinstance(worse, str):
             if question is None:
@@ -214,9 +222,8 @@ def _preference(chosen: str, rejected: str) -> Callable[[dict[str, Any]], dict[s
         shared = _shared(better, worse)
         if not shared and question is None:
             raise ValueError(f"fields {chosen} and {rejected}: the conversations do not begin with the same turn")
-        asked = _simple(better[:shared], "user") if shared else question
         return {
-            "question": asked,
+            "question": asked(_simple(better[:shared], "user"), system=row.get("system")) if shared else question,
             **{side: _simple(turns[shared:], "assistant") for side, turns in zip("ab", (better, worse), strict=True)},
         }
 
@@ -255,13 +262,13 @@ def _turns(value: object, name: str) -> str | list[Message]:
         ]
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         raise ValueError(f"field {name}: Input should be text or a list of messages")
-    turns = []
-    for number, turn in enumerate(value):
-        fields = {part: turn[part] for part in ("role", "content") if part in turn}
-        turns.append(validated(fields, Message, {part: f"{name}.{number}.{part}" for part in ("role", "content")}))
-    return turns
+    try:
+        return [Message.model_validate(turn._asdict()) for turn in read_turns(value)]
+    except ValueError as error:
+        raise ValueError(f"field {name}: {error}") from error
 
 
+_ASKED = ("question", "prompt", "system", "input")
 _FORMS = (
     _Form(
         ("prompt", "initial_reason_steps", "full_chosen", "full_rejected"),
@@ -270,18 +277,13 @@ _FORMS = (
         also=("chosen", "rejected"),  # the one step in which the answers part
     ),
     _Form(("input", "accepted", "rejected"), _code, {"question": "input", "a": "accepted", "b": "rejected"}),
-    _Form(
-        ("chosen", "rejected"),
-        _preference("chosen", "rejected"),
-        {"a": "chosen", "b": "rejected"},
-        ("question", "prompt"),
-    ),
+    _Form(("chosen", "rejected"), _preference("chosen", "rejected"), {"a": "chosen", "b": "rejected"}, _ASKED),
     _Form(
         ("text_chosen", "text_rejected"),
         _preference("text_chosen", "text_rejected"),
         {"a": "text_chosen", "b": "text_rejected"},
-        ("question", "prompt"),
+        _ASKED,
     ),
-    _Form(("question", "a", "b"), _sides, also=("label",)),
-    _Form(("prompt", "a", "b"), _sides, {"question": "prompt"}, also=("label",)),
+    _Form(("question", "a", "b"), _sides, also=("label", *_ASKED)),
+    _Form(("prompt", "a", "b"), _sides, {"question": "prompt"}, also=("label", *_ASKED)),
 )
