@@ -12,6 +12,7 @@ from rmr1_sdk.benchmarks.benchmark import Entry, Profile, Protocol
 from rmr1_sdk.benchmarks.figures import Graded, Node, Worth, leaf
 from rmr1_sdk.benchmarks.rows import Hub, Raw, Row
 from rmr1_sdk.benchmarks.sides import chosen_is_b, placed
+from rmr1_sdk.files.pairs import Form, row_of
 from rmr1_sdk.types import Message, Outcome, Pair
 
 __all__ = ["ENTRIES"]
@@ -169,10 +170,13 @@ def _turns(raw: Raw, field: str, transcript: str) -> list[Message]:
 def _own(rows: Iterable[Raw]) -> Iterator[Pair]:
     """A labelled Pair a row; `metadata.subset` parts them. One without an `id` gets its row's number."""
     for raw in rows:
-        pair = raw.read(Pair)
+        try:
+            pair = row_of(raw.path, raw.number, raw.fields, Pair, Form())
+        except ValueError as error:
+            raise raw.error(str(error)) from error
         if pair.label is None:
             raise raw.error("field label: a benchmark needs to know which side is better, or that it is a tie")
-        yield pair if pair.id is not None else pair.model_copy(update={"id": str(raw.number)})
+        yield pair
 
 
 ENTRIES = (

@@ -13,8 +13,9 @@ from rmr1_sdk.cli import common
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.errors import RMR1Error, file_errors
 from rmr1_sdk.files.cache import write_atomic
-from rmr1_sdk.files.pairs import read_pairs
+from rmr1_sdk.files.pairs import Form, read_pairs
 from rmr1_sdk.files.rows import file_digest
+from rmr1_sdk.judging.options import JudgeOptions
 from rmr1_sdk.types import Pair
 
 __all__ = ["audit"]
@@ -26,9 +27,10 @@ SET_BY_AUDIT = ("orders", "votes", "max_votes", "risk")
 @takes(flags=judge_flags(leave_out=SET_BY_AUDIT))
 def audit(
     data: Annotated[
-        Path | None, typer.Option(help="A JSONL file of labelled pairs.", show_default="24 of our own")
+        Path | None, typer.Option(help="A file of labelled pairs; - is standard input.", show_default="24 of our own")
     ] = None,
     field: common.Field = [],  # noqa: B006  # typer copies it
+    label: common.Label = "",
     only: Annotated[str, typer.Option(help=f"Some of {','.join(SECTIONS)}.", show_default="all")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Judge N randomly drawn pairs.", show_default="all")] = None,
     tries: Annotated[int, typer.Option(help="Attempts per attack.")] = 8,
@@ -42,7 +44,9 @@ def audit(
 ) -> None:
     """Audit a judge: position, length, injections, quotes, rubrics, consistency."""
     flags.check_model()
-    pairs, bad, digest = _pairs(data, field, skip_bad)
+    data = common.received(data)
+    form = common.pair_form(field, label, JudgeOptions.of(flags.options).seed)
+    pairs, bad, digest = _pairs(data, form, skip_bad)
     if out:
         with file_errors(f"--out {out}: cannot be made"):
             out.mkdir(parents=True, exist_ok=True)
@@ -69,11 +73,11 @@ def audit(
     _report(found, bad)
 
 
-def _pairs(data: Path | None, fields: list[str], skip_bad: bool) -> tuple[list[Pair] | None, list[str], str | None]:
+def _pairs(data: Path | None, form: Form, skip_bad: bool) -> tuple[list[Pair] | None, list[str], str | None]:
     """The pairs of the file, what lines of it are bad, and its digest; None for the built-in ones."""
     if data is None:
         return None, [], None
-    rows, bad = read_pairs(data, fields=common.mapping(fields, Pair))
+    rows, bad = read_pairs(data, **vars(form))
     common.check_lines(data, len(rows), bad, skip_bad)
     return rows, [str(error) for error in bad], file_digest(data)
 

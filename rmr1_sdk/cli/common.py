@@ -1,5 +1,6 @@
 """Shared parts of the commands that run a judge: options, output files, and the record of a run."""
 
+import atexit
 import json
 import os
 import platform
@@ -8,7 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Annotated, Any, Generic, Protocol, TypeVar, cast, get_args
 
 import typer
 
@@ -16,16 +19,20 @@ from rmr1_sdk.backends import BACKENDS
 from rmr1_sdk.errors import ConfigError, DataError, RMR1Error, file_errors
 from rmr1_sdk.files.cache import write_atomic
 from rmr1_sdk.files.judgments import JsonLines, Writer
+from rmr1_sdk.files.pairs import Form
 from rmr1_sdk.judge import Judge
-from rmr1_sdk.types import Value
+from rmr1_sdk.types import Outcome, Pair, Value
 
 __all__ = [
-    "Output", "as_lines", "check_lines", "check_out", "mapping", "record", "show", "show_summary",
-    "text", "write_record",
+    "Output", "as_lines", "check_lines", "check_out", "mapping", "pair_form", "received", "record", "show",
+    "show_summary", "text", "write_record",
 ]  # fmt: skip
 
 Field = Annotated[
     list[str], typer.Option(help="A field under another name in FILE: question=prompt; repeat it.", show_default="none")
+]
+Label = Annotated[
+    str, typer.Option(help="What the labels in FILE mean: A=1,B=2,tie=0.", show_default="A, model_a, A>B, tie ...")
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="List bad lines in the summary and go on.")]
 
@@ -82,6 +89,30 @@ def mapping(fields: list[str], row: type[Value]) -> dict[str, str]:
             )
         names[ours] = theirs
     return names
+
+
+def pair_form(fields: list[str], label: str, seed: int) -> Form:
+    """The way to read a file of pairs that `--field` and `--label` describe."""
+    labels: dict[Outcome, str] = {}
+    for entry in label.split(",") if label else ():
+        ours, equals, theirs = entry.partition("=")
+        if not (equals and theirs) or ours not in get_args(Outcome):
+            raise ConfigError(f"--label {label}: write what the file says for each, as in A=1,B=2,tie=0")
+        labels[cast(Outcome, ours)] = theirs
+    return Form(mapping(fields, Pair), labels, seed)
+
+
+def received(file: Path | None) -> Path | None:
+    """The file; for `-` a copy of standard input, which is removed when the process ends."""
+    if file != Path("-"):
+        return file
+    folder = Path(mkdtemp(prefix="rmr1-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    content = sys.stdin.buffer.read()
+    kinds = {b"{": "jsonl", b"[": "json", b"P": "parquet", b"\x1f": "jsonl.gz"}
+    copy = folder / f"stdin.{kinds.get(content.lstrip()[:1], 'csv')}"
+    copy.write_bytes(content)
+    return copy
 
 
 class Output(Generic[V]):

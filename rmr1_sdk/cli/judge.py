@@ -18,9 +18,10 @@ from rmr1_sdk.cli.cluster import CLUSTER, Cluster
 from rmr1_sdk.cli.options import JudgeFlags, judge_flags, takes
 from rmr1_sdk.errors import ConfigError, RMR1Error
 from rmr1_sdk.files.judgments import open_judgments
-from rmr1_sdk.files.pairs import scan_pairs
+from rmr1_sdk.files.pairs import Form, scan_pairs
 from rmr1_sdk.files.rows import file_digest
 from rmr1_sdk.judge import Judge
+from rmr1_sdk.judging.options import JudgeOptions
 from rmr1_sdk.statistics.intervals import share, wilson
 from rmr1_sdk.types import Judgment, Pair
 
@@ -34,7 +35,8 @@ class Summary:
     `winners` counts pairs ("none": no reading of either order was readable), `failures` and `forced`
     count readings, `empty` pairs with an answer without text. `position_effects` adds up those of the
     pairs that were read in both orders. `accuracy` is over all labelled pairs: a
-    tie is right where the label is one, and no verdict never is.
+    tie is right where the label is one, and no verdict never is. `sides_drawn` are pairs whose file says which answer
+    is better and not on which side it stands: the seed and the texts drew the side.
     """
 
     pairs: int = 0
@@ -48,6 +50,7 @@ class Summary:
     both_orders_read: int = 0
     position_effects: float = 0.0
     labelled: int = 0
+    sides_drawn: int = 0
     right: int = 0
     tokens: int = 0
     wall_s: float = 0.0
@@ -66,6 +69,7 @@ class Summary:
         self.position_consistent += judgment.position_consistent is True
         self.position_effects += judgment.position_effect or 0.0
         self.labelled += pair.label is not None
+        self.sides_drawn += pair.metadata.get("side") == "drawn"
         self.right += pair.label is not None and pair.label == judgment.winner
         self.tokens += judgment.usage.total_tokens
 
@@ -106,7 +110,7 @@ class Summary:
 
 @takes(flags=judge_flags(), cluster=CLUSTER)
 def judge(
-    file: Annotated[Path | None, typer.Argument(help="A file of pairs: JSONL, CSV or Parquet.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="Pairs: JSONL, CSV or Parquet; - for standard input.")] = None,
     question: Annotated[
         str | None, typer.Option(help="For one pair: the question, or @FILE.", show_default="none")
     ] = None,
@@ -115,6 +119,7 @@ def judge(
         str | None, typer.Option(help="For one pair: the other answer, or @FILE.", show_default="none")
     ] = None,
     field: common.Field = [],  # noqa: B006  # typer copies it
+    label: common.Label = "",
     out: Annotated[
         Path | None,
         typer.Option(help="A file for the judgments: JSONL, CSV or Parquet by its suffix.", show_default="print them"),
@@ -132,12 +137,14 @@ def judge(
         raise ConfigError("--ray is for a file of pairs; one pair needs no cluster")
     if cluster:
         cluster.check(out, flags, {"--explain": explain})
+    file = common.received(file)
     common.check_out(out, file, folder=cluster is not None)
-    pairs, summary, data = _pairs(file, field, (question, a, b), skip_bad, limit)
+    form = common.pair_form(field, label, JudgeOptions.of(flags.options).seed)
+    pairs, summary, data = _pairs(file, form, (question, a, b), skip_bad, limit)
     make = partial(Judge, flags.model, store=None if cluster else flags.store(out), **flags.options)
     asked: dict[str, Any] = {}
     if file:
-        asked = {"data": str(file.resolve()), "fields": common.mapping(field, Pair)}
+        asked = {"data": str(file.resolve()), "fields": form.fields, "labels": form.labels}
     started = time.monotonic()
     if cluster and out:
         shards = cluster.shards(out)
@@ -178,11 +185,7 @@ def _judge(
 
 
 def _pairs(
-    file: Path | None,
-    fields: list[str],
-    texts: tuple[str | None, str | None, str | None],
-    skip_bad: bool,
-    limit: int | None,
+    file: Path | None, form: Form, texts: tuple[str | None, str | None, str | None], skip_bad: bool, limit: int | None
 ) -> tuple[Pairs, Summary, str | None]:
     """The pairs to judge, the summary they start, and the digest of the file they came from."""
     question, a, b = texts
@@ -193,7 +196,7 @@ def _pairs(
         return [pair], Summary(), None
     if texts != (None, None, None):
         raise ConfigError("give a file of pairs or --question, --a and --b, not both")
-    pairs = scan_pairs(file, fields=common.mapping(fields, Pair), limit=limit)
+    pairs = scan_pairs(file, form, limit=limit)
     common.check_lines(file, pairs.rows, pairs.bad, skip_bad)
     return pairs, Summary(skipped_lines=[str(error) for error in pairs.bad]), file_digest(file)
 

@@ -97,6 +97,7 @@ def rank(
     flags.check_model()
     if out and out.suffix.lower() in (".csv", ".parquet"):
         raise ConfigError(f"--out {out}: rankings are written as JSONL; name a .jsonl file")
+    file = common.received(file)
     lists, summary, data = _lists(file, field, (question, answer, anchor), method, skip_bad)
     lists = lists[:limit]
     judge = flags.judge(out)

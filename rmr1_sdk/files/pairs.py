@@ -4,7 +4,7 @@ All but JSON is read as a stream.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
@@ -12,12 +12,14 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from pydantic import Field, ValidationError
 
 from rmr1_sdk.errors import DataError, file_errors
-from rmr1_sdk.files.rows import json_object, kind_of, read_rows
+from rmr1_sdk.files.rows import kind_of, read_rows
+from rmr1_sdk.files.schemas import Labels, check_numbers, find_schema, metadata, outcome, scalars
+from rmr1_sdk.hashing import digest
 from rmr1_sdk.types import Conversation, Pair, Rubric, Value
 
 __all__ = [
-    "AnchoredList", "AnswerList", "Fault", "PairFile", "Rows", "fault", "read_lists", "read_pairs", "scan_pairs",
-    "validated",
+    "AnchoredList", "AnswerList", "Fault", "Form", "PairFile", "Rows", "fault", "read_lists", "read_pairs", "row_of",
+    "scan_pairs", "validated",
 ]  # fmt: skip
 
 
@@ -50,23 +52,44 @@ class Rows(NamedTuple, Generic[Row]):
     bad: list[DataError]
 
 
-def read_pairs(path: Path, *, fields: Mapping[str, str] | None = None) -> Rows[Pair]:
+@dataclass(frozen=True)
+class Form:
+    """The way to read a file of pairs.
+
+    Args:
+        fields: where the file has other names than ours: {"question": "prompt"}, or a path: {"a": "answers.0.text"}.
+        labels: the file's words for A, B and tie: {"A": "1", "B": "2", "tie": "0"}.
+        seed: draws the side of the better answer, with the pair's texts, where the file says only which is better.
+    """
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
+    seed: int = 0
+
+
+_AS_IT_IS = Form()
+
+
+def read_pairs(
+    path: Path, *, fields: Mapping[str, str] | None = None, labels: Labels | None = None, seed: int = 0
+) -> Rows[Pair]:
     """Read a file of pairs; a pair without an `id` gets the number of its line (in Parquet, of its row).
 
-    The name's ending says the format, see `files.read_rows`; any other is JSONL. `fields` says where the file has
-    other names: {"question": "prompt"}. Then fields that are none of ours go to the pair's metadata; without it
-    they make a line bad, since they may be a slip. Empty lines and null values of Parquet are as if they were not
-    there. In CSV the answers are text, `metadata` is a JSON object, and an empty cell is an empty text for
-    `question`, `a` and `b`, and nothing for the others.
+    The name's ending says the format, see `files.read_rows`; any other is JSONL. `fields`, `labels` and `seed` are
+    those of Form. Rows without `a` and `b` are recognised by their fields, see `files.schemas`. Fields that are none
+    of ours then go to the pair's metadata, as they do with `fields`; else they make a line bad, since they may be a
+    slip. Empty lines and null values of Parquet are as if they were not there. In CSV the answers are text, and an
+    empty cell is an empty text for `question`, `a` and `b`, and nothing for the others. Numbers are read as their text,
+    `metadata` may be an object or JSON text of one.
 
     Raises ConfigError when the file cannot be read, and DataError when it is not what its name says.
     """
-    return _split(_read(path, Pair, fields or {}))
+    return _split(_read(path, Pair, Form(fields or {}, labels or {}, seed)))
 
 
 def read_lists(path: Path, *, anchored: bool = False, fields: Mapping[str, str] | None = None) -> Rows[AnswerList]:
     """Read a file of lists of answers, as `read_pairs` does. `anchored` lines must have an anchor."""
-    return _split(_read(path, AnchoredList if anchored else AnswerList, fields or {}))
+    return _split(_read(path, AnchoredList if anchored else AnswerList, Form(fields or {})))
 
 
 @dataclass(frozen=True)
@@ -77,7 +100,7 @@ class PairFile:
     """
 
     path: Path
-    fields: Mapping[str, str]
+    form: Form
     rows: int
     bad: tuple[DataError, ...]
     limit: int | None
@@ -87,25 +110,25 @@ class PairFile:
         return self.rows if self.limit is None else min(self.limit, self.rows)
 
     def __iter__(self) -> Iterator[Pair]:
-        pairs = (row for row in _read(self.path, Pair, self.fields) if isinstance(row, Pair))
+        pairs = (row for row in _read(self.path, Pair, self.form) if isinstance(row, Pair))
         yield from islice(pairs, self.limit)
         if _state(self.path) != self.state:
             raise DataError("the file changed while it was judged", path=self.path)
 
 
-def scan_pairs(path: Path, *, fields: Mapping[str, str] | None = None, limit: int | None = None) -> PairFile:
+def scan_pairs(path: Path, form: Form = _AS_IT_IS, *, limit: int | None = None) -> PairFile:
     """Read a file of pairs once, as `read_pairs` does, and keep what was bad and how many were not.
 
     All lines are checked, also where only the first `limit` pairs are asked for.
     """
     state = _state(path)
     rows, bad = 0, []
-    for row in _read(path, Pair, fields or {}):
+    for row in _read(path, Pair, form):
         if isinstance(row, DataError):
             bad.append(row)
         else:
             rows += 1
-    return PairFile(path, fields or {}, rows, tuple(bad), limit, state)
+    return PairFile(path, form, rows, tuple(bad), limit, state)
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -125,25 +148,55 @@ def _split(found: Iterator[Row | DataError]) -> Rows[Row]:
     return Rows(rows, bad)
 
 
-def _read(path: Path, kind: type[Row], fields: Mapping[str, str]) -> Iterator[Row | DataError]:
+def _read(path: Path, kind: type[Row], form: Form) -> Iterator[Row | DataError]:
     """Every row of a file, or what is wrong with it."""
-    given = _GIVEN.get(kind_of(path))
     for number, row in read_rows(path, default=".jsonl"):
         try:
             if isinstance(row, ValueError):
                 raise row
-            value = _row(given(row, fields) if given else row, kind, fields)
+            yield row_of(path, number, row, kind, form)
         except ValueError as error:
             yield DataError(str(error), path=path, line=number)
-        else:
-            yield value if value.id is not None else value.model_copy(update={"id": str(number)})
 
 
-def _row(row: dict[str, Any], kind: type[Row], fields: Mapping[str, str]) -> Row:
+def row_of(path: Path, number: int, row: dict[str, Any], kind: type[Row], form: Form) -> Row:
+    """A row of this file as a value, with its number as its id where it has none. Raises ValueError."""
+    check_numbers(row)
+    given = _GIVEN.get(kind_of(path))
+    value = _row(given(row, form.fields) if given else row, kind, form)
+    return value if value.id is not None else value.model_copy(update={"id": str(number)})
+
+
+def _row(row: dict[str, Any], kind: type[Row], form: Form) -> Row:
+    ours = _renamed(row, kind, form.fields) if form.fields else row
+    if kind is Pair and not ours.keys() & {"a", "b"}:
+        return _recognised({**row, **ours}, form)
+    ours = scalars(ours, _TEXTS)
+    if "metadata" in ours:
+        ours["metadata"] = metadata(ours["metadata"])
+    if "label" in ours:
+        ours["label"] = outcome(ours["label"], form.labels)
     try:
-        return validated(_renamed(row, kind, fields) if fields else row, kind, fields)
+        return validated(ours, kind, form.fields)
     except _UnknownField as error:
         raise ValueError(f"{error}; the line has {', '.join(row)}. --field OURS=THEIRS says which is which") from error
+
+
+def _recognised(row: dict[str, Any], form: Form) -> Pair:
+    """A pair in its authors' own fields. Where they do not say the better answer's side, it is drawn."""
+    schema = find_schema(row)
+    fields = schema.build(row)
+    has_side = "label" in fields
+    fields["label"] = outcome(fields["label"], form.labels or schema.labels) if has_side else "A"
+    rest = {name: value for name, value in row.items() if name not in schema.uses}
+    fields |= {name: row[name] for name in ("id", "reference", "rubric") if row.get(name) not in (None, "")}
+    drawn = {} if has_side else {"side": "drawn"}
+    fields = scalars(fields, _TEXTS) | {"metadata": rest | metadata(row.get("metadata")) | drawn}
+    pair = validated(fields, Pair, {**schema.names, **form.fields})
+    return pair if has_side or digest(form.seed, "side", pair.question, pair.a, pair.b) % 2 else pair.swapped()
+
+
+_TEXTS = ("id", "question", "a", "b", "reference", "rubric")
 
 
 class _UnknownField(ValueError):
@@ -184,11 +237,27 @@ def fault(errors: Sequence[tuple[tuple[int | str, ...], str, str]]) -> Fault:
 
 
 def _renamed(row: dict[str, Any], kind: type[Value], fields: Mapping[str, str]) -> dict[str, Any]:
-    ours = {name: row[theirs] for name in kind.model_fields if (theirs := fields.get(name, name)) in row}
-    taken = {fields.get(name, name) for name in ours}
+    """The row under our names; what is left goes to the metadata."""
+    found = {name: _at(row, fields.get(name, name)) for name in kind.model_fields}
+    ours = {name: value for name, (there, value) in found.items() if there}
+    taken = {theirs if (theirs := fields.get(name, name)) in row else theirs.partition(".")[0] for name in ours}
     rest = {name: value for name, value in row.items() if name not in taken}
-    given = ours.get("metadata", {})
-    return {**ours, "metadata": rest | given if isinstance(given, dict) else given}
+    return {**ours, "metadata": rest | metadata(ours.get("metadata"))}
+
+
+def _at(row: dict[str, Any], path: str) -> tuple[bool, Any]:
+    """Whether a field is there, and its value; a path as `answers.0.text` leads into objects and lists."""
+    if path in row:
+        return True, row[path]
+    value: Any = row
+    for part in path.split("."):
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
+        else:
+            return False, None
+    return True, value
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -204,16 +273,9 @@ def _field(location: tuple[int | str, ...]) -> str:
 
 
 def _given_in_csv(row: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    """An answer may be empty; another field that is empty is not there, and metadata is JSON."""
+    """An answer may be empty; another field that is empty is not there."""
     optional = {fields.get(name, name) for name in ("id", "label", "reference", "rubric", "metadata")}
-    given = {name: cell for name, cell in row.items() if cell or name not in optional}
-    metadata = fields.get("metadata", "metadata")
-    if metadata in given:
-        try:
-            given[metadata] = json_object(given[metadata].encode())
-        except ValueError as error:
-            raise ValueError(f"field {metadata}: {error}") from error
-    return given
+    return {name: cell for name, cell in row.items() if cell or name not in optional}
 
 
 def _given_in_parquet(row: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ __all__ = ["Rows", "file_digest", "hub_rows", "json_object", "kind_of", "read_ro
 _ROWS = 256  # of Parquet, that are made into Python's values at once
 _BUFFER = 1 << 20  # bytes of a column of Parquet that are read at once, however large its row group is
 
+_LFS = b"version https://git-lfs.github.com/spec/"
+
 Rows = Iterator[tuple[int, dict[str, Any] | ValueError]]
 """Numbers and rows; a ValueError in place of a row says what is wrong with it.
 
@@ -42,6 +44,9 @@ def read_rows(path: Path, *, default: str | None = None) -> Rows:
         raise ConfigError(f"{path}: the name must end in one of {', '.join(_READERS)}")
     open_file = gzip.open if path.suffix == ".gz" else open
     damaged = (EOFError, zlib.error)  # a gzip file that was cut off, or damaged
+    with file_errors(path, catch=(OSError, *damaged)), path.open("rb") as raw:
+        if raw.read(len(_LFS)) == _LFS:
+            raise DataError("a Git LFS pointer and not the file itself; `git lfs pull` fetches that", path=path)
     with file_errors(path, catch=(OSError, *damaged)), open_file(path, "rb") as file:
         yield from _READERS[kind](path, cast(IO[bytes], file))
 

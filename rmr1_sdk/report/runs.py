@@ -133,7 +133,7 @@ def _benchmark(name: str, place: Path | None, record: Mapping[str, Any]) -> tupl
 
 def _own(place: Path, record: Mapping[str, Any]) -> tuple[Benchmark | None, list[Pair]]:
     """The pairs of a file for `rmr1 judge`; what was a bad line then is none of them."""
-    pairs = read_pairs(place, fields=record.get("fields")).rows
+    pairs = read_pairs(place, fields=record.get("fields"), labels=record.get("labels"), seed=record.get("seed", 0)).rows
     name, times = Counter(pair.id for pair in pairs).most_common(1)[0] if pairs else (None, 0)
     if times > 1:
         raise DataError(f"{times} pairs are called {name!r}: a report could not tell them apart", path=place)

@@ -61,10 +61,10 @@ KEPT = {
     "train emit": "--out --seed --to",
 }
 ADDED = {
-    "judge": "--ask-again --force-verdict --no-ask-again --no-force-verdict --top-p",
+    "judge": "--ask-again --force-verdict --label --no-ask-again --no-force-verdict --top-p",
     "rank": "--ask-again --force-verdict --no-ask-again --no-force-verdict --top-p",
     "serve": ("--ask-again --body-timeout --force-verdict --no-ask-again --no-force-verdict --top-p --write-timeout"),
     "bench": "--ask-again --force-verdict --max-votes --no-ask-again --no-force-verdict --risk --top-p",
-    "audit": "--ask-again --force-verdict --max-tokens-total --no-ask-again --no-force-verdict --top-p",
+    "audit": "--ask-again --force-verdict --label --max-tokens-total --no-ask-again --no-force-verdict --top-p",
     "train distill": "--top-p",
 }

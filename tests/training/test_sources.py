@@ -145,7 +145,7 @@ def test_rows_of_unwanted_sources_are_not_even_looked_at(tmp_path: Path, options
     [
         ("{", "not a whole JSON object"),
         ({"prompt": "Hi", "chosen": "x"}, "the row has prompt, chosen, which is none of the known forms"),
-        ({"prompt": "Hi", "chosen": "x", "rejected": 3}, "field rejected: Input should be text or a list of messages"),
+        ({"prompt": "Hi", "chosen": "x", "rejected": {}}, "field rejected: Input should be text or a list of messages"),
         ({"chosen": "x", "rejected": "y"}, "field prompt: Field required, since chosen is text"),
         ({"chosen": [USER, SAID], "rejected": "y"}, "fields chosen and rejected: one is text and the other"),
         ({"chosen": [USER, SAID], "rejected": [BOT]}, "the conversations do not begin with the same turn"),

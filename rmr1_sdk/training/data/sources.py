@@ -1,18 +1,17 @@
-"""Sources of training pairs, and the conversion of published rows to pairs."""
+"""Sources of training pairs."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import Field, ValidationError
 
-from rmr1_sdk.conversations import asked, read_turns
 from rmr1_sdk.errors import ConfigError, DataError, unknown
 from rmr1_sdk.files.pairs import validated
 from rmr1_sdk.files.rows import Rows, hub_rows, read_rows
+from rmr1_sdk.files.schemas import check_numbers, find_schema, metadata, outcome, scalars
 from rmr1_sdk.training.domain import Domain, generate
-from rmr1_sdk.types import Message, Outcome, Pair, Value
+from rmr1_sdk.types import Outcome, Pair, Value
 
 __all__ = ["Source", "read_pairs"]
 
@@ -136,154 +135,18 @@ def _source_of(row: Mapping[str, Any]) -> str | None:
 
 
 def _pair(source: Source, number: int, row: dict[str, Any]) -> Pair:
-    form = next((form for form in _FORMS if all(name in row for name in form.needs)), None)
-    if form is None:
-        known = "; ".join(", ".join(form.needs) for form in _FORMS)
-        raise ValueError(f"the row has {', '.join(row)}, which is none of the known forms: {known}")
-    fields = form.build(row)
-    if "label" not in fields:
-        fields["label"] = "A"  # the chosen answer
-    elif source.labels:
-        fields["label"] = _label(fields["label"], source.labels)
-    given = row.get("metadata", {})
-    if not isinstance(given, dict):
-        raise ValueError("field metadata: Input should be an object")
-    metadata = {name: value for name, value in row.items() if name not in form.uses and _is_plain(value)}
-    metadata |= given | {"source": _source_of(row) or source.title}
+    check_numbers(row)
+    schema = find_schema(row)
+    fields = schema.build(row)
+    # where there is no label, A is the chosen answer
+    label = outcome(fields["label"], source.labels or schema.labels) if "label" in fields else "A"
+    about = {name: value for name, value in row.items() if name not in schema.uses and _is_plain(value)}
+    about |= metadata(row.get("metadata")) | {"source": _source_of(row) or source.title}
     name = row.get("id")
-    fields |= {"id": name if isinstance(name, str) else f"{source.title}/{number}", "metadata": metadata}
+    fields |= {"id": name if isinstance(name, str) else f"{source.title}/{number}", "metadata": about, "label": label}
     fields |= {name: row[name] for name in ("reference", "rubric") if row.get(name) is not None}
-    return validated(fields, Pair, {**form.names, **source.fields})
+    return validated(scalars(fields, ("question", "a", "b", "reference")), Pair, {**schema.names, **source.fields})
 
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, str | int | float | bool)
-
-
-def _label(value: object, labels: Mapping[Outcome, str]) -> str:
-    for outcome, theirs in labels.items():
-        if str(value) == theirs:
-            return outcome
-    raise ValueError(f"field label: {value!r} is none of {', '.join(labels.values())}")
-
-
-class _Form(NamedTuple):
-    """A row with the fields `needs` is of this form. `names` says what its authors call ours, for errors."""
-
-    needs: tuple[str, ...]
-    build: Callable[[dict[str, Any]], dict[str, Any]]
-    names: Mapping[str, str] = {}
-    also: tuple[str, ...] = ()
-
-    @property
-    def uses(self) -> tuple[str, ...]:
-        """Fields that are not metadata."""
-        return (*self.needs, *self.also, "id", "reference", "rubric", "metadata", "source")
-
-
-def _math(row: dict[str, Any]) -> dict[str, Any]:
-    """Math-Step-DPO: answers share their first steps, and go on to the end from there."""
-    steps = row["initial_reason_steps"]
-    for name in ("initial_reason_steps", "full_chosen", "full_rejected"):
-        if not isinstance(row[name], str):
-            raise ValueError(f"field {name}: Input should be a valid string")
-    return {"question": row["prompt"], "a": steps + row["full_chosen"], "b": steps + row["full_rejected"]}
-
-
-def _code(row: dict[str, Any]) -> dict[str, Any]:
-    """Code-Preference-Pairs."""
-    return {"question": row["input"], "a": row["accepted"], "b": row["rejected"]}
-
-
-def _sides(row: dict[str, Any]) -> dict[str, Any]:
-    return {"question": _question(row), "a": row["a"], "b": row["b"], "label": row.get("label")}
-
-
-def _question(row: dict[str, Any]) -> Any:
-    """What was asked, with what other fields tell of it; None where no field does."""
-    question = row["question"] if "question" in row else row.get("prompt")
-    if question is None:
-        return None
-    return asked(question, **{name: row[name] for name in ("system", "input") if isinstance(row.get(name), str)})
-
-
-def _preference(chosen: str, rejected: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Answers, or whole conversations that begin alike, as in Skywork-Reward-Preference."""
-
-    def build(row: dict[str, Any]) -> dict[str, Any]:
-        question = _question(row)
-        better, worse = _turns(row[chosen], chosen), _turns(row[rejected], rejected)
-        if isinstance(better, str) and isinstance(worse, str):
-            if question is None:
-                raise ValueError(f"field prompt: Field required, since {chosen} is text; the row has {', '.join(row)}")
-            return {"question": question, "a": better, "b": worse}
-        if isinstance(better, str) or isinstance(worse, str):
-            raise ValueError(f"fields {chosen} and {rejected}: one is text and the other a conversation")
-        shared = _shared(better, worse)
-        if not shared and question is None:
-            raise ValueError(f"fields {chosen} and {rejected}: the conversations do not begin with the same turn")
-        return {
-            "question": asked(_simple(better[:shared], "user"), system=row.get("system")) if shared else question,
-            **{side: _simple(turns[shared:], "assistant") for side, turns in zip("ab", (better, worse), strict=True)},
-        }
-
-    return build
-
-
-def _shared(better: list[Message], worse: list[Message]) -> int:
-    """With how many turns both begin, up to the last one of the user: an answer is left to each."""
-    shared = 0
-    for at, (one, other) in enumerate(zip(better[:-1], worse[:-1], strict=False), start=1):
-        if one != other:
-            break
-        if one.role == "user":
-            shared = at
-    return shared
-
-
-def _simple(turns: list[Message], role: str) -> str | list[Message]:
-    """One turn of that role as its text."""
-    return turns[0].content if [turn.role for turn in turns] == [role] else turns
-
-
-_TRANSCRIPT = re.compile(r"\n\n(Human|Assistant): ?")
-_SPEAKERS = {"Human": "user", "Assistant": "assistant"}
-
-
-def _turns(value: object, name: str) -> str | list[Message]:
-    """Text, or the turns of a list of messages or of an HH transcript, which begins with "Human:" in its third line."""
-    if isinstance(value, str):
-        if not value.startswith("\n\nHuman:"):
-            return value
-        speakers, said = (_TRANSCRIPT.split(value)[first::2] for first in (1, 2))
-        return [
-            validated({"role": _SPEAKERS[who], "content": text.strip()}, Message)
-            for who, text in zip(speakers, said, strict=True)
-        ]
-    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
-        raise ValueError(f"field {name}: Input should be text or a list of messages")
-    try:
-        return [Message.model_validate(turn._asdict()) for turn in read_turns(value)]
-    except ValueError as error:
-        raise ValueError(f"field {name}: {error}") from error
-
-
-_ASKED = ("question", "prompt", "system", "input")
-_FORMS = (
-    _Form(
-        ("prompt", "initial_reason_steps", "full_chosen", "full_rejected"),
-        _math,
-        {"question": "prompt", "a": "full_chosen", "b": "full_rejected"},
-        also=("chosen", "rejected"),  # the one step in which the answers part
-    ),
-    _Form(("input", "accepted", "rejected"), _code, {"question": "input", "a": "accepted", "b": "rejected"}),
-    _Form(("chosen", "rejected"), _preference("chosen", "rejected"), {"a": "chosen", "b": "rejected"}, _ASKED),
-    _Form(
-        ("text_chosen", "text_rejected"),
-        _preference("text_chosen", "text_rejected"),
-        {"a": "text_chosen", "b": "text_rejected"},
-        _ASKED,
-    ),
-    _Form(("question", "a", "b"), _sides, also=("label", *_ASKED)),
-    _Form(("prompt", "a", "b"), _sides, {"question": "prompt"}, also=("label", *_ASKED)),
-)
