@@ -25,12 +25,13 @@ from typing import Any, NamedTuple
 from rmr1_sdk import Judge, Pair, Verdict
 from rmr1_sdk.judging.voting import BY_POSITION, Tally, change_probability, majority, tallies
 from rmr1_sdk.statistics.intervals import mcnemar, wilson
+from rmr1_sdk.types import Outcome as Vote
 from rmr1_sdk.types import Shown, Side
 
 RECORDED = Path(__file__).with_name("votes.jsonl")
 ORDERS: tuple[Shown, Shown] = ("AB", "BA")
 RISKS = (0.01, 0.05, 0.1, 0.2)
-Votes = Sequence[Sequence[Side | None]]
+Votes = Sequence[Sequence[Vote | None]]
 """What one order said, vote by vote, for both orders; None is unreadable."""
 Settled = Callable[[tuple[Tally, ...], int], bool]
 
@@ -90,6 +91,15 @@ def _case(kind: str, rates: Iterable[float], votes: int, draw: random.Random, un
     return Case([[vote(rate) for _ in range(votes)] for rate in rates], "A", kind)
 
 
+def with_ties(cases: Iterable[Case], share: float, seed: int = 0) -> list[Case]:
+    """The same pairs, where this share of the votes are ties."""
+    draw = random.Random(seed)
+    return [
+        Case([["tie" if draw.random() < share else vote for vote in order] for order in case.votes], case.label)
+        for case in cases
+    ]
+
+
 def recorded() -> list[Case]:
     with RECORDED.open() as file:
         next(file)  # the first line says how they were made
@@ -126,7 +136,8 @@ def decide(votes: Votes, settled: Settled) -> Outcome:
     return Outcome(majority(verdicts), len(verdicts))
 
 
-VERDICT = {(shown, winner): Verdict(winner=winner, shown=shown) for shown in ORDERS for winner in (*("A", "B"), None)}
+WINNERS: tuple[Vote | None, ...] = ("A", "B", "tie", None)
+VERDICT = {(shown, winner): Verdict(winner=winner, shown=shown) for shown in ORDERS for winner in WINNERS}
 
 
 # --- figures ----------------------------------------------------------------------------------------
@@ -174,6 +185,13 @@ def bound(pairs: int) -> None:
             f"\n16 votes per order, {pairs:,} pairs: {by_position:.0%} by position alone, else all rates equally "
             f"likely; {unreadable:.0%} unreadable\n{HEADER}"
         )
+        for risk in RISKS:
+            print(f"{f'risk {risk}':<34}{compare(cases, stops_at(risk))}")
+    for cases, name in (
+        (with_ties(simulated(pairs, 16), 0.3), "simulated pairs"),
+        (with_ties(from_prior(pairs, 16, BY_POSITION, 0.0), 0.3), "pairs with all rates equally likely"),
+    ):
+        print(f"\n16 votes per order, {pairs:,} {name}, 30% of the votes are ties\n{HEADER}")
         for risk in RISKS:
             print(f"{f'risk {risk}':<34}{compare(cases, stops_at(risk))}")
     print(

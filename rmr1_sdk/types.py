@@ -45,6 +45,11 @@ SectionName = Literal["thinking", "type", "rubric", "justify", "solution", "eval
 OTHER: Mapping[Side, Side] = {"A": "B", "B": "A"}
 
 
+def other(outcome: Outcome | None) -> Outcome | None:
+    """The outcome with the sides' names exchanged; a tie and None stay."""
+    return OTHER[outcome] if outcome in ("A", "B") else outcome
+
+
 class Value(BaseModel):
     """Base of all values: immutable, without unknown fields."""
 
@@ -198,8 +203,7 @@ class Pair(Value):
 
     def swapped(self) -> "Pair":
         """The same pair with its sides, and its label, exchanged."""
-        label = OTHER[self.label] if self.label in ("A", "B") else self.label
-        return self.model_copy(update={"a": self.b, "b": self.a, "label": label})
+        return self.model_copy(update={"a": self.b, "b": self.a, "label": other(self.label)})
 
 
 class Answered(Value):
@@ -390,10 +394,11 @@ class Verdict(Value):
     """One reading of one completion, in the caller's sides.
 
     `p_a` is the probability of A at the verdict, `mass` the probability of A and B together there;
-    None where the backend cannot tell. `forced` verdicts were read after the judge was made to answer.
+    None where the backend cannot tell. `forced` verdicts were read after the judge was made to answer. `winner` is
+    "tie" where the judge says that both are equally good, which its prompt must allow.
     """
 
-    winner: Side | None = None
+    winner: Outcome | None = None
     p_a: float | None = None
     mass: float | None = None
     task: Task | None = None
@@ -410,14 +415,14 @@ class Verdict(Value):
 
     @property
     def is_readable(self) -> bool:
-        """True where it names a winner."""
+        """True where it names a winner or a tie."""
         return self.winner is not None
 
     def swapped(self) -> "Verdict":
         """The same reading with the sides' names exchanged; prose stays as the model wrote it."""
         return self.model_copy(
             update={
-                "winner": OTHER[self.winner] if self.winner else None,
+                "winner": other(self.winner),
                 "p_a": None if self.p_a is None else 1 - self.p_a,
                 "citations": tuple(c.model_copy(update={"side": OTHER[c.side]}) for c in self.citations),
                 "shown": "BA" if self.shown == "AB" else "AB",
@@ -428,9 +433,9 @@ class Verdict(Value):
 class Judgment(Value):
     """The outcome for a pair.
 
-    `winner` is the side with more readable votes, "tie" when they are even, None when nothing was
-    readable. `agreement` is the share of readable votes for the most voted side (0.5 to 1), None
-    without votes. `position_consistent` is None unless both orders were read, and so is
+    `winner` is the side with more votes, "tie" when both have as many, None when nothing was readable; a vote for a
+    tie counts for neither side. `agreement` is the share of readable votes for the commonest outcome, None without
+    votes. `position_consistent` is None unless both orders were read, and so is
     `position_effect`: by how much being shown first raises an answer's probability, -0.5 to 0.5.
     """
 

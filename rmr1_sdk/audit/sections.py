@@ -22,7 +22,8 @@ _MOST_NAMED = 8
 def position(context: AuditContext) -> AuditSection:
     """Measure position bias: does the order of the answers matter?"""
     read = [clean for clean in context.clean if clean.is_read]
-    firsts = [(clean.pair, verdict.winner == verdict.shown[0]) for clean in read for verdict in clean.read]
+    sided = [(clean.pair, verdict) for clean in read for verdict in clean.read if verdict.winner != "tie"]
+    firsts = [(pair, verdict.winner == verdict.shown[0]) for pair, verdict in sided]
     flips = [(clean.pair, clean.ab != clean.ba) for clean in read]
     labelled = [clean for clean in context.clean if clean.pair.label in ("A", "B")]
     right = [(clean.pair, clean.ab == clean.ba == clean.pair.label) for clean in labelled]
@@ -113,7 +114,8 @@ def _accuracy(context: AuditContext, name: str, sign: int) -> Finding:
 def _outcome(pair: Pair, read: Sequence[Verdict]) -> Outcome:
     """Outcome of a judged pair with respect to length; each order counts for half, whatever its votes."""
     orders: tuple[Shown, Shown] = ("AB", "BA")
-    by_order = [[v.winner == "A" for v in read if v.shown == shown] for shown in orders]
+    for_a = {"A": 1.0, "tie": 0.5}
+    by_order = [[for_a.get(str(v.winner), 0.0) for v in read if v.shown == shown] for shown in orders]
     named = sum(sum(votes) / len(votes) for votes in by_order) / len(orders)
     return Outcome(named=named, better=_better(pair), longer=_longer(pair))
 
@@ -335,7 +337,7 @@ def _sums(verdict: Verdict) -> tuple[float, float] | None:
 
 
 def _follows(verdict: Verdict, sums: tuple[float, float]) -> bool:
-    return (verdict.winner == verdict.shown[0]) == (sums[0] > sums[1])
+    return verdict.winner == verdict.shown[sums[0] < sums[1]]
 
 
 def consistency(context: AuditContext) -> AuditSection:

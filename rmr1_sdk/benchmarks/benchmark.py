@@ -169,7 +169,7 @@ class Benchmark:
             prompt=prompt,
             pairs=len(self.items),
             judged=len(graded),
-            ties=sum(one.judgment.winner == "tie" for one in graded),
+            ties=sum(one.outcome == "tie" for one in graded),
             unreadable=sum(not one.covered for one in graded),
             figures=tuple(figure for _, figure in found if figure),
             position=two_orders(graded, estimator),

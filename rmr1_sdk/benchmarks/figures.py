@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from rmr1_sdk.hashing import digest
-from rmr1_sdk.judging.voting import majority
+from rmr1_sdk.judging.voting import agreed, majority
 from rmr1_sdk.statistics.intervals import Interval, bootstrap, percentiles, wilson
 from rmr1_sdk.types import Judgment, Outcome, Pair, Value
 
@@ -29,6 +29,8 @@ class Worth:
         tie: a tie, where the label is a side.
         unreadable: no verdict; None counts it as a tie.
         consistent_only: where both orders were asked and are not read the same, it is worth 0 whatever the label.
+        orders_must_agree: where both orders were asked, the outcome is that of both, or a tie where they differ
+            (MT-bench); else it is the side with more votes, and a tie counts for neither (JudgeBench).
         by_order: where both orders were asked, it is the mean of the two, each worth something by itself; else one
             that cannot be read leaves it to the other.
     """
@@ -36,22 +38,29 @@ class Worth:
     tie: float = 0.5
     unreadable: float | None = 0.0
     consistent_only: bool = False
+    orders_must_agree: bool = False
     by_order: bool = False
 
     def __str__(self) -> str:
         unreadable = "what a tie is" if self.unreadable is None else f"{self.unreadable:g}"
         orders = ", orders that differ 0" if self.consistent_only else ", in each order" if self.by_order else ""
-        return f"a tie is worth {self.tie:g}, an unreadable verdict {unreadable}{orders}"
+        agree = ", orders that differ are a tie" if self.orders_must_agree else ""
+        return f"a tie is worth {self.tie:g}, an unreadable verdict {unreadable}{orders}{agree}"
 
 
 class Graded(NamedTuple):
-    """A judgment beside its pair. `value` is what the protocol makes of it."""
+    """A judgment beside its pair. `outcome` and `value` are what the protocol makes of it."""
 
     pair: Pair
     judgment: Judgment
+    outcome: Outcome | None
     value: float
     right: bool
-    covered: bool
+
+    @property
+    def covered(self) -> bool:
+        """True where there is an outcome."""
+        return self.outcome is not None
 
     @property
     def subset(self) -> str:
@@ -61,16 +70,16 @@ class Graded(NamedTuple):
 
 def grade(pair: Pair, judgment: Judgment, worth: Worth) -> Graded:
     """Credit of a judgment. Only the winner that the label names is right."""
-    covered = judgment.winner is not None
     both = {verdict.shown for verdict in judgment.verdicts} == {"AB", "BA"}
+    outcome = agreed(judgment.verdicts) if worth.orders_must_agree and both else judgment.winner
     differs = worth.consistent_only and both and judgment.position_consistent is not True
-    right = covered and judgment.winner == pair.label and not differs
+    right = outcome is not None and outcome == pair.label and not differs
     if worth.by_order and both:
         orders = [[each for each in judgment.verdicts if each.shown == shown] for shown in ("AB", "BA")]
         value = fmean(_value(pair, majority(order), worth) for order in orders)
     else:
-        value = 0.0 if differs else _value(pair, judgment.winner, worth)
-    return Graded(pair, judgment, value, right, covered)
+        value = 0.0 if differs else _value(pair, outcome, worth)
+    return Graded(pair, judgment, outcome, value, right)
 
 
 def _value(pair: Pair, winner: Outcome | None, worth: Worth) -> float:

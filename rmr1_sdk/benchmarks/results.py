@@ -15,7 +15,7 @@ from rmr1_sdk.benchmarks.benchmark import Benchmark
 from rmr1_sdk.benchmarks.rows import Raw, Row, read
 from rmr1_sdk.files.judgments import judgment_files, judgments_of
 from rmr1_sdk.judging import voting
-from rmr1_sdk.types import OTHER, Judgment, Outcome, Pair, Shown, Side, Verdict
+from rmr1_sdk.types import Judgment, Outcome, Pair, Shown, Side, Verdict, other
 
 __all__ = ["FORMATS", "read_results"]
 
@@ -174,13 +174,11 @@ def _by_rewards(pair: Pair, a: float, b: float) -> Judgment:
 def _decided(raw: Raw, pairs: _Pairs) -> Iterator[Judgment]:
     """JudgeBench: a decision in each order, of what was shown; in one order where the judge scores each answer."""
     decisions = [said and said.decision for said in raw.read(_DecisionsRow).judgments]
-    sides: list[Side | None] = [_DECISIONS.get(decision or "") for decision in decisions]
-    if len(sides) > 1 and sides[1]:
-        sides[1] = OTHER[sides[1]]
-    yield _voted(pairs.of(raw), sides, tie="A=B" in decisions)
+    sides = [_DECISIONS.get(decision or "") for decision in decisions]
+    yield _voted(pairs.of(raw), [*sides[:1], *map(other, sides[1:])])
 
 
-_DECISIONS: dict[str, Side] = {"A>B": "A", "B>A": "B"}
+_DECISIONS: dict[str, Outcome] = {"A>B": "A", "B>A": "B", "A=B": "tie"}
 
 
 def _swapped(raw: Raw, pairs: _Pairs) -> Iterator[Judgment]:
@@ -200,12 +198,11 @@ def _logged(raw: Raw, pairs: _Pairs) -> Iterator[Judgment]:
     yield _judgment(pair, [parsing.read(row.answers, mode="rmr1_eval", pair=pair, shown=shown)])
 
 
-def _voted(pair: Pair, sides: Sequence[Side | None], *, tie: bool = False) -> Judgment:
-    """One reading in each order. `tie`: where no side was named, it was a tie that was, not nothing."""
+def _voted(pair: Pair, sides: Sequence[Outcome | None]) -> Judgment:
+    """One reading in each order."""
     orders: tuple[Shown, Shown] = ("AB", "BA")
     verdicts = [Verdict(winner=side, shown=shown) for side, shown in zip(sides, orders, strict=False)]
-    judgment = _judgment(pair, verdicts)
-    return judgment.model_copy(update={"winner": "tie"}) if tie and judgment.winner is None else judgment
+    return _judgment(pair, verdicts)
 
 
 def _judgment(pair: Pair, verdicts: Sequence[Verdict]) -> Judgment:

@@ -148,7 +148,7 @@ def two_orders(graded: Sequence[Graded], estimator: Estimator) -> tuple[Rate, ..
         (one.pair, verdict.winner == verdict.shown[0])
         for one, _ in both
         for verdict in one.judgment.verdicts
-        if verdict.winner
+        if verdict.winner in ("A", "B")
     ]
     flags = {
         "right in the order given": [(one.pair, ab == one.pair.label) for one, (ab, _) in both],

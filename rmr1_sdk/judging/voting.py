@@ -9,8 +9,8 @@ from typing import NamedTuple
 from rmr1_sdk.types import Judgment, Outcome, Shown, Usage, Verdict
 
 __all__ = [
-    "Choices", "Tally", "agreement", "change_probability", "choices", "judgment", "majority", "position_consistent",
-    "position_effect", "probability", "tallies",
+    "Choices", "Tally", "agreed", "agreement", "change_probability", "choices", "judgment", "majority",
+    "position_consistent", "position_effect", "probability", "tallies",
 ]  # fmt: skip
 
 MIN_MASS = 0.1
@@ -44,19 +44,28 @@ def choices(logprobs: Sequence[float]) -> Choices:
 
 
 def majority(verdicts: Sequence[Verdict]) -> Outcome | None:
-    """The side most readable verdicts prefer, "tie" when they are even.
+    """The side that more verdicts prefer, "tie" when both have as many: JudgeBench's rule for two orders.
 
-    Unreadable verdicts do not vote. None when nothing was readable.
+    A tie counts for neither side, and unreadable verdicts do not vote. None when nothing was readable.
 
     >>> majority([Verdict(winner="A"), Verdict(winner="A"), Verdict(winner="B"), Verdict(winner=None)])
     'A'
     """
-    a, b = _count(verdicts)
-    return _outcome(a - b) if a or b else None
+    a, b, tie = _count(verdicts)
+    return _outcome(a - b) if a or b or tie else None
+
+
+def agreed(verdicts: Sequence[Verdict]) -> Outcome | None:
+    """The outcome of both orders where they agree, else "tie": MT-bench's rule (Zheng et al. 2023, arXiv 2306.05685).
+
+    None where an order was not read.
+    """
+    ab, ba = (majority(_order(verdicts, shown)) for shown in ("AB", "BA"))
+    return None if ab is None or ba is None else ab if ab == ba else "tie"
 
 
 def agreement(verdicts: Sequence[Verdict]) -> float | None:
-    """The share of readable verdicts for the most voted side, 0.5 to 1. None when nothing was readable."""
+    """The share of readable verdicts for the commonest of A, B and tie. None when nothing was readable."""
     votes = _count(verdicts)
     return max(votes) / sum(votes) if any(votes) else None
 
@@ -65,7 +74,7 @@ def probability(verdicts: Sequence[Verdict]) -> float | None:
     """The probability of A: per order, then the mean over the orders that were read.
 
     Within an order it is the mean verdict probability where the backend gave one, else the smoothed
-    share of votes (n_A + 0.5) / (n + 1). None when nothing was readable.
+    share of votes (n_A + 0.5) / (n + 1). A tie is half a vote for each side. None when nothing was readable.
     """
     per_order = [p for shown in ("AB", "BA") if (p := _order_probability(_order(verdicts, shown))) is not None]
     return sum(per_order) / len(per_order) if per_order else None
@@ -87,11 +96,12 @@ def position_effect(verdicts: Sequence[Verdict]) -> float | None:
 
 
 class Tally(NamedTuple):
-    """The votes of one order for each of the caller's sides, and the readings without one."""
+    """The votes of one order for each of the caller's sides and for a tie, and the unreadable samples."""
 
     a: int
     b: int
     unreadable: int = 0
+    tie: int = 0
 
 
 def tallies(verdicts: Sequence[Verdict], orders: Sequence[Shown]) -> tuple[Tally, ...]:
@@ -99,8 +109,8 @@ def tallies(verdicts: Sequence[Verdict], orders: Sequence[Shown]) -> tuple[Tally
     tallies = []
     for shown in orders:
         of_order = _order(verdicts, shown)
-        a, b = _count(of_order)
-        tallies.append(Tally(a, b, len(of_order) - a - b))
+        a, b, tie = _count(of_order)
+        tallies.append(Tally(a, b, len(of_order) - a - b - tie, tie))
     return tuple(tallies)
 
 
@@ -120,28 +130,50 @@ def change_probability(votes: tuple[Tally, ...], remaining: int) -> float:
     contradict each other would never be believed to stay a tie. It is not considered once a reading was
     unreadable: then even such a judge does not end in a tie. The remaining readings are taken to be readable.
 
+    Once a vote is a tie, votes have three outcomes with rates of their own (Dirichlet(1, 1, 1)), and in place of a
+    judge of positions, a judge that always says tie has the prior probability BY_POSITION.
+
     Over pairs that are so, stopping at a probability of at most r makes another outcome than all readings on
     at most a share r of them, whenever it is looked at.
 
     >>> round(change_probability((Tally(2, 0), Tally(2, 0)), 14), 3)
     0.04
     """
-    if not any(tally.a or tally.b for tally in votes):
+    if not any(tally.a or tally.b or tally.tie for tally in votes):
         return 1.0 if remaining else 0.0
+    ties = any(tally.tie for tally in votes)
     lead = sum(tally.a - tally.b for tally in votes)
     ways = Counter({lead: 1})  # whole numbers: nothing is rounded before the last line
     total = 1
-    for a, b, _ in votes:
+    for tally in votes:
         spread: Counter[int] = Counter()
-        for more_a in range(remaining + 1):
-            more_b = remaining - more_a
-            weight = comb(a + more_a, a) * comb(b + more_b, b)  # Polya's urn
+        for move, weight in _moves(tally, remaining, ties=ties).items():
             for before, way in ways.items():
-                spread[before + more_a - more_b] += way * weight
+                spread[before + move] += way * weight
         ways = spread
-        total *= comb(a + b + remaining + 1, remaining)
+        total *= comb(tally.a + tally.b + tally.tie + remaining + 1 + ties, remaining)
     changed = sum(way for after, way in ways.items() if _outcome(after) != _outcome(lead))
-    return changed / total * (1 - _by_position(votes))
+    return changed / total * (1 - (_always_tie(votes) if ties else _by_position(votes)))
+
+
+def _moves(tally: Tally, remaining: int, *, ties: bool) -> Counter[int]:
+    """The ways in which further votes of an order move the lead of A: Polya's urn."""
+    moves: Counter[int] = Counter()
+    for tie in range(remaining + 1 if ties else 1):
+        for a in range(remaining - tie + 1):
+            b = remaining - tie - a
+            moves[a - b] += comb(tally.a + a, a) * comb(tally.b + b, b) * comb(tally.tie + tie, tie)
+    return moves
+
+
+def _always_tie(votes: tuple[Tally, ...]) -> float:
+    """The posterior probability that the judge says tie whatever it is shown."""
+    if any(tally.a or tally.b for tally in votes):
+        return 0.0
+    other = 1 - BY_POSITION
+    for tally in votes:
+        other /= comb(tally.tie + 2, 2)  # how probable so many ties are where all rates are equally likely
+    return BY_POSITION / (BY_POSITION + other)
 
 
 def _by_position(votes: tuple[Tally, ...]) -> float:
@@ -151,7 +183,7 @@ def _by_position(votes: tuple[Tally, ...]) -> float:
     ab, ba = votes
     fits = (ab.b == 0 and ba.a == 0) + (ab.a == 0 and ba.b == 0)  # always the first shown, always the second
     # how probable unanimous votes are where all rates are equally likely
-    other = (1 - BY_POSITION) / ((sum(ab) + 1) * (sum(ba) + 1))
+    other = (1 - BY_POSITION) / ((ab.a + ab.b + 1) * (ba.a + ba.b + 1))
     return fits * BY_POSITION / 2 / (fits * BY_POSITION / 2 + other)
 
 
@@ -184,9 +216,9 @@ def _outcome(lead: int) -> Outcome:
     return "A" if lead > 0 else "B"
 
 
-def _count(verdicts: Sequence[Verdict]) -> tuple[int, int]:
+def _count(verdicts: Sequence[Verdict]) -> tuple[int, int, int]:
     winners = [verdict.winner for verdict in verdicts]
-    return winners.count("A"), winners.count("B")
+    return winners.count("A"), winners.count("B"), winners.count("tie")
 
 
 def _order(verdicts: Sequence[Verdict], shown: Shown) -> list[Verdict]:
@@ -194,8 +226,9 @@ def _order(verdicts: Sequence[Verdict], shown: Shown) -> list[Verdict]:
 
 
 def _order_probability(verdicts: Sequence[Verdict]) -> float | None:
+    a, b, tie = _count(verdicts)
     seen = [verdict.p_a for verdict in verdicts if verdict.is_readable and verdict.p_a is not None]
     if seen:
-        return sum(seen) / len(seen)
-    a, b = _count(verdicts)
-    return (a + 0.5) / (a + b + 1) if a + b else None
+        ties = sum(verdict.winner == "tie" and verdict.p_a is None for verdict in verdicts)
+        return (sum(seen) + ties / 2) / (len(seen) + ties)
+    return (a + tie / 2 + 0.5) / (a + b + tie + 1) if a + b + tie else None

@@ -21,7 +21,7 @@ from rmr1_sdk.parsing.tags import (
     thinking_before,
     without_partial_tag,
 )
-from rmr1_sdk.types import FailureKind, Pair, Shown, Side, Task, Verdict
+from rmr1_sdk.types import FailureKind, Outcome, Pair, Shown, Side, Task, Verdict, other
 
 __all__ = ["Mode", "force_prefix", "is_closed", "read", "verdict_prefix"]
 
@@ -34,10 +34,12 @@ class _Answer(NamedTuple):
     """A finished answer: where its content begins, and whom it names, as shown."""
 
     start: int
-    side: Side | None
+    outcome: Outcome | None
 
 
-def read(text: str, *, mode: Mode = "robust", pair: Pair | None = None, shown: Shown = "AB") -> Verdict:
+def read(
+    text: str, *, mode: Mode = "robust", pair: Pair | None = None, shown: Shown = "AB", ties: bool = False
+) -> Verdict:
     """Read a completion, in the caller's sides. Never raises on any text.
 
     Args:
@@ -49,14 +51,15 @@ def read(text: str, *, mode: Mode = "robust", pair: Pair | None = None, shown: S
             is a failure), "rewardbench" (upstream's: `[[A]]` anywhere wins).
         pair: where quotes are looked up; without it their `found` is None.
         shown: the order in which the model saw the pair.
+        ties: whether the prompt allows a tie: then "robust" reads `[[C]]`, `[[A=B]]` and `[[tie]]` as one.
     """
     tags = find_tags(text)
     body, thinks_on = last_thought(tags)
-    named = _BY_MODE[mode](text, tags, thinks_on)
+    named = _robust(text, tags, thinks_on, ties=ties) if mode == "robust" else _BY_MODE[mode](text, tags, thinks_on)
     inside = [tag for tag in tags if tag.start >= body and tag.name != "think"] if not thinks_on else []
-    winner = named if named in ("A", "B") else None
+    winner = named if named in ("A", "B", "tie") else None
     return Verdict(
-        winner=unshown(winner, shown) if winner else None,
+        winner=winner if shown == "AB" else other(winner),
         task=_task(text, inside),
         rubric=parse_rubric(text, inside),
         solution=section_prose(text, inside, "solution"),
@@ -66,7 +69,7 @@ def read(text: str, *, mode: Mode = "robust", pair: Pair | None = None, shown: S
             for citation in find_citations(text, inside, make_finders(pair, shown))
         ),
         thinking=thinking_before(text, tags, body, thinks_on),
-        failure=None if named in ("A", "B") else failure(named),  # type: ignore[arg-type]
+        failure=None if winner else failure(named),  # type: ignore[arg-type]
         shown=shown,
         text=text,
     )
@@ -83,18 +86,22 @@ def _answers(text: str, tags: Sequence[Tag]) -> list[_Answer]:
         if not tag.closes:
             opened = tag
         elif opened:
-            answers.append(_Answer(opened.end, _side(text[opened.end : min(tag.start, opened.end + 64)])))
+            answers.append(_Answer(opened.end, _outcome(text[opened.end : min(tag.start, opened.end + 64)])))
             opened = None
     return answers
 
 
-def _side(content: str) -> Side | None:
-    """Whom "[[A]]", "**A**", "Chatbot A" and the like name."""
-    bare = content.strip(DRESSING).lower().removeprefix("chatbot").strip(DRESSING)
-    return {"a": "A", "b": "B"}.get(bare)  # type: ignore[return-value]
+_OUTCOMES: dict[str, Outcome] = {
+    "a": "A", "b": "B", "c": "tie", "a=b": "tie", "a = b": "tie", "b=a": "tie", "tie": "tie",
+}  # fmt: skip
 
 
-def _robust(text: str, tags: Sequence[Tag], thinks_on: bool) -> Side | FailureKind:
+def _outcome(content: str) -> Outcome | None:
+    """What "[[A]]", "**A**", "Chatbot A" and the like name."""
+    return _OUTCOMES.get(content.strip(DRESSING).lower().removeprefix("chatbot").strip(DRESSING))
+
+
+def _robust(text: str, tags: Sequence[Tag], thinks_on: bool, *, ties: bool) -> Outcome | FailureKind:
     if not text.strip():
         return "empty"
     if thinks_on:
@@ -102,9 +109,10 @@ def _robust(text: str, tags: Sequence[Tag], thinks_on: bool) -> Side | FailureKi
     answers = _answers(text, tags)
     if not answers:
         return "no_answer"
-    if {"A", "B"} <= {answer.side for answer in answers}:
+    named = [answer.outcome if ties or answer.outcome != "tie" else None for answer in answers]
+    if len({*named} - {None}) > 1:
         return "conflicting_answers"
-    return answers[-1].side or "bad_answer"
+    return named[-1] or "bad_answer"
 
 
 def _either(text: str, a: str, b: str) -> Side | FailureKind:
@@ -125,8 +133,7 @@ def _rewardbench(text: str, tags: Sequence[Tag], thinks_on: bool) -> Side | Fail
     return "A" if "[[A]]" in text else _either(text, "[[A]]", "[[B]]")
 
 
-_BY_MODE: dict[Mode, Callable[[str, Sequence[Tag], bool], Side | FailureKind]] = {
-    "robust": _robust,
+_BY_MODE: dict[Mode, Callable[[str, Sequence[Tag], bool], Outcome | FailureKind]] = {
     "rmr1_reward": _rmr1_reward,
     "rmr1_eval": _rmr1_eval,
     "rewardbench": _rewardbench,
@@ -137,7 +144,7 @@ def verdict_prefix(text: str) -> str | None:
     """The text through the `<answer>[[` of the answer that decides; None where nothing is readable."""
     tags = find_tags(text)
     answers = _answers(text, tags)
-    if not answers or not answers[-1].side:
+    if not answers or answers[-1].outcome not in ("A", "B"):
         return None
     start = answers[-1].start
     brackets = re.compile(r"\s{0,8}\[\[").match(text, start)

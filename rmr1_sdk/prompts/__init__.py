@@ -22,7 +22,7 @@ from rmr1_sdk.prompts.blocks import blocks, extra_blocks, lines, shown_pair
 from rmr1_sdk.prompts.stop_reasons import failure_kind, is_cut_in_thought
 from rmr1_sdk.types import Completion, Message, Pair, Sampling, Shown, Side, Verdict
 
-__all__ = ["COR", "PROMPTS", "REASONING", "Family", "Prompt", "Reader", "get", "resolve", "shown_pair"]
+__all__ = ["COR", "COR_TIES", "PROMPTS", "REASONING", "Family", "Prompt", "Reader", "get", "resolve", "shown_pair"]
 
 Family = Literal["cor", "reasoning", "custom"]
 Reader = Callable[[str, Pair | None, Shown], Verdict]
@@ -36,6 +36,11 @@ _FIELD = re.compile(r"\{(question|answer_a|answer_b|conversation_1|conversation_
 def read_tags(text: str, pair: Pair | None, shown: Shown) -> Verdict:
     """The reader of all our own prompts."""
     return parsing.read(text, pair=pair, shown=shown)
+
+
+def read_tags_or_tie(text: str, pair: Pair | None, shown: Shown) -> Verdict:
+    """The reader of prompts that allow a tie."""
+    return parsing.read(text, pair=pair, shown=shown, ties=True)
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,16 @@ def _text(name: str) -> str:
 COR = Prompt(name="cor", system=_text("cor_system.txt"), user="{blocks}", family="cor", choices=CHOICES)
 REASONING = Prompt(name="reasoning", user=_text("reasoning_user.txt"), family="reasoning", choices=CHOICES)
 
-PROMPTS = {prompt.name: prompt for prompt in (COR, REASONING)}
+COR_TIES = Prompt(
+    name="cor-ties",
+    system=_text("cor_system.txt").rpartition(" There is always one")[0] + " " + _text("cor_ties.txt"),
+    user="{blocks}",
+    family="cor",
+    reader=read_tags_or_tie,
+)
+"""`cor` for judges that may say that both answers are equally good."""
+
+PROMPTS = {prompt.name: prompt for prompt in (COR, REASONING, COR_TIES)}
 
 
 def get(name: str) -> Prompt:

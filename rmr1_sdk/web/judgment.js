@@ -146,6 +146,11 @@ function why(failure) {
   return failure ? [failure.message, " ", el("code", {}, failure.kind)] : ["Nothing could be read."];
 }
 
+/** A side's letter, or the sign of a tie. */
+function sign(winner) {
+  return winner === "tie" ? icon("tie") : letter(winner);
+}
+
 /** What a verdict comes to, in a line: its winner in the caller's sides, or why there is none. */
 function conclusion({ winner, p_a, forced, failure, shown }) {
   if (!winner) {
@@ -153,7 +158,8 @@ function conclusion({ winner, p_a, forced, failure, shown }) {
   }
   const called = shown === "BA" ? `, which it calls ${winner === "A" ? "B" : "A"}` : "";
   const probability = p_a === null ? "" : `, probability of A ${p_a.toFixed(2)}`;
-  const line = el("p", { class: "conclusion" }, "Prefers your ", letter(winner), called, probability);
+  const says = winner === "tie" ? [icon("tie"), "Says that both are equal"] : ["Prefers your ", letter(winner), called];
+  const line = el("p", { class: "conclusion" }, ...says, probability);
   const note = "Forced: the judge had not come to a verdict by itself.";
   if (forced) line.append(el("span", { class: "forced" }, icon("warning"), note));
   return line;
@@ -198,7 +204,7 @@ class Reading {
     if (verdict.text) this.show(verdict); // none: time ran out, and what was told stays
     this.element.append(conclusion(verdict));
     const forced = verdict.forced ? "forced, " : "";
-    this.end(...(verdict.winner ? [`${forced}prefers `, letter(verdict.winner)] : unreadable()));
+    this.end(...(verdict.winner ? [`${forced}${verdict.winner === "tie" ? "" : "prefers "}`, sign(verdict.winner)] : unreadable()));
   }
 
   show(verdict) {
@@ -276,8 +282,8 @@ function probabilityBar(p_a) {
 function votes(shown, verdicts) {
   const signs = verdicts.map(({ winner, forced }) => {
     const words = winner ? (forced ? ", forced" : "") : "unreadable";
-    const sign = winner ? letter(winner) : icon("unreadable");
-    return el("li", { class: forced ? "vote forced" : "vote" }, sign, el("span", { class: "spoken" }, words));
+    const vote = winner ? sign(winner) : icon("unreadable");
+    return el("li", { class: forced ? "vote forced" : "vote" }, vote, el("span", { class: "spoken" }, words));
   });
   return el("div", { class: "order-votes" }, el("span", {}, ORDERS[shown].title), el("ul", {}, ...signs));
 }

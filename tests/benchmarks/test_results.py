@@ -195,7 +195,7 @@ def test_decisions_of_judgebench(tmp_path: Path) -> None:
     ]
     judgments = read_results(benchmark, written(tmp_path, rows))
     assert [judgment.winner for judgment in judgments] == ["A", "tie", "tie", "A", None]
-    assert [judgment.position_consistent for judgment in judgments] == [True, False, None, None, None]
+    assert [judgment.position_consistent for judgment in judgments] == [True, False, True, None, None]
     alone = [row | {"judgments": row["judgments"][:1]} for row in rows]
     assert [j.winner for j in read_results(benchmark, written(tmp_path, alone))] == ["A", "A", "tie", None, None]
 

@@ -345,7 +345,7 @@ def test_models_and_doctor(run: Run) -> None:
 
 
 def test_prompts_are_listed_and_shown(run: Run) -> None:
-    assert run("prompts", "ls").stdout.split() == ["cor", "reasoning"]
+    assert run("prompts", "ls").stdout.split() == ["cor", "reasoning", "cor-ties"]
     shown = run("prompts", "show", "cor").stdout
     assert "--- system ---" in shown
     assert "{answer A}" in shown

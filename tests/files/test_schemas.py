@@ -79,7 +79,14 @@ def test_the_side_of_the_better_answer_is_drawn_from_seed_and_text(tmp_path: Pat
 def test_what_belongs_to_the_question_is_shown(tmp_path: Path) -> None:
     preference = {"system": "Be brief.", "question": "Hi", "chosen": "x", "rejected": "y"}
     assert [turn.content for turn in one(tmp_path, preference).turns("A")[:2]] == ["Be brief.", "Hi"]
-    row: dict[str, Any] = {"instruction": "Add.", "input": "1, 2", "output_1": "3", "output_2": "4", "label": 1, "extra": 5}
+    row: dict[str, Any] = {
+        "instruction": "Add.",
+        "input": "1, 2",
+        "output_1": "3",
+        "output_2": "4",
+        "label": 1,
+        "extra": 5,
+    }
     pair = one(tmp_path, row)
     assert (pair.question, pair.metadata) == ("Add.\n\n1, 2", {"extra": 5})
 

@@ -2,7 +2,7 @@ import json
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import product
-from math import log
+from math import factorial, log, prod
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rmr1_sdk.judging.voting import (
     BY_POSITION,
     Tally,
+    agreed,
     agreement,
     change_probability,
     choices,
@@ -21,10 +22,10 @@ from rmr1_sdk.judging.voting import (
     probability,
     tallies,
 )
-from rmr1_sdk.types import Shown, Side, Verdict
+from rmr1_sdk.types import Outcome, Shown, Side, Verdict
 
 
-def v(winner: Side | None, shown: Shown = "AB", p_a: float | None = None) -> Verdict:
+def v(winner: Outcome | None, shown: Shown = "AB", p_a: float | None = None) -> Verdict:
     return Verdict(winner=winner, shown=shown, p_a=p_a)
 
 
@@ -37,9 +38,13 @@ def v(winner: Side | None, shown: Shown = "AB", p_a: float | None = None) -> Ver
         (["A", None, None], "A", 1.0),
         (["A", "B"], "tie", 0.5),
         (["A", "B", "B"], "B", 2 / 3),
+        (["tie"], "tie", 1.0),
+        (["A", "tie"], "A", 0.5),
+        (["A", "B", "tie", "tie"], "tie", 0.5),
+        (["B", "tie", "tie", None], "B", 2 / 3),
     ],
 )
-def test_most_readable_votes_win(winners: list[Side | None], outcome: str | None, share: float | None) -> None:
+def test_most_readable_votes_win(winners: list[Outcome | None], outcome: str | None, share: float | None) -> None:
     verdicts = [v(winner) for winner in winners]
     assert majority(verdicts) == outcome
     assert agreement(verdicts) == (None if share is None else pytest.approx(share))
@@ -56,6 +61,10 @@ def test_most_readable_votes_win(winners: list[Side | None], outcome: str | None
         ([v("A", "AB", 0.9), v("B", "BA", 0.3)], 0.6),
         ([v("A", "AB", 0.9), v("A", "AB", None), v("A", "BA")], (0.9 + 0.75) / 2),
         ([v("A", "AB", 0.9), v(None, "BA")], 0.9),
+        ([v("tie")], 0.5),
+        ([v("A"), v("tie")], 2 / 3),
+        ([v("A", "AB", 0.9), v("tie")], 0.7),
+        ([v("A"), v("tie", "BA")], (0.75 + 0.5) / 2),
     ],
 )
 def test_probability_is_the_mean_over_the_orders_that_were_read(verdicts: list[Verdict], p_a: float | None) -> None:
@@ -70,6 +79,8 @@ def test_probability_is_the_mean_over_the_orders_that_were_read(verdicts: list[V
         ([v("A"), v(None, "BA")], None),
         ([v("A")], None),
         ([v("A"), v("B"), v("A", "BA"), v("B", "BA")], True),
+        ([v("tie"), v("tie", "BA")], True),
+        ([v("A"), v("tie", "BA")], False),
     ],
 )
 def test_position_consistency_needs_both_orders(verdicts: list[Verdict], consistent: bool | None) -> None:
@@ -90,6 +101,20 @@ def test_swapping_a_verdict_twice_gives_it_back() -> None:
     assert verdict.swapped().winner == "B"
     assert verdict.swapped().p_a == 0.25
     assert verdict.swapped().swapped() == verdict
+    assert v("tie").swapped().winner == "tie"
+
+
+@pytest.mark.parametrize(
+    ("ab", "ba", "outcome"),
+    [
+        ("A", "A", "A"), ("B", "B", "B"), ("tie", "tie", "tie"), ("A", "B", "tie"), ("A", "tie", "tie"),
+        ("tie", "B", "tie"), ("A", None, None), (None, "tie", None), (None, None, None),
+    ],
+)  # fmt: skip
+def test_orders_that_must_agree_are_a_tie_where_they_differ(
+    ab: Outcome | None, ba: Outcome | None, outcome: str | None
+) -> None:
+    assert agreed([v(ab), v(ba, "BA")]) == outcome
 
 
 @pytest.mark.parametrize(
@@ -161,8 +186,52 @@ def test_the_chance_of_a_change_is_that_of_all_ways_to_go_on(votes: tuple[Tally,
     assert change_probability(votes, remaining) == pytest.approx(enumerated(votes, remaining), abs=1e-12)
 
 
+def with_ties(votes: tuple[Tally, ...], remaining: int) -> float:
+    """The chance of a change where votes may be ties, from every way in which the remaining votes could come."""
+
+    def chance(counts: tuple[Tally, ...]) -> Fraction:
+        slabs = Fraction(1)
+        for one in counts:
+            said = (one.a, one.b, one.tie)
+            slabs *= Fraction(2 * prod(map(factorial, said)), factorial(sum(said) + 2))
+        return (1 - Fraction(BY_POSITION)) * slabs + Fraction(BY_POSITION) * all(not one.a + one.b for one in counts)
+
+    def outcome(counts: tuple[Tally, ...]) -> int:
+        lead = sum(one.a - one.b for one in counts)
+        return (lead > 0) - (lead < 0)
+
+    seen = changed = Fraction(0)
+    futures: Iterable[tuple[tuple[str, ...], ...]] = product(product("ABt", repeat=remaining), repeat=len(votes))
+    for future in futures:
+        after = tuple(
+            Tally(one.a + more.count("A"), one.b + more.count("B"), one.unreadable, one.tie + more.count("t"))
+            for one, more in zip(votes, future, strict=True)
+        )
+        seen += chance(after)
+        changed += chance(after) * (outcome(after) != outcome(votes))
+    return float(changed / seen)
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        (Tally(0, 0, 0, 1),), (Tally(2, 1, 0, 1),), (Tally(1, 0), Tally(0, 0, 1, 2)), (Tally(0, 0, 0, 2),) * 2,
+        (Tally(3, 0), Tally(1, 1, 0, 1)),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("remaining", [0, 1, 3])
+def test_votes_that_may_be_ties_change_the_outcome_as_all_ways_say(votes: tuple[Tally, ...], remaining: int) -> None:
+    assert change_probability(votes, remaining) == pytest.approx(with_ties(votes, remaining), abs=1e-12)
+
+
+def test_a_judge_that_always_says_tie_is_believed_in_the_end() -> None:
+    rounds = [n for n in range(1, 17) if change_probability((Tally(0, 0, 0, n),) * 2, 16 - n) <= 0.05]
+    assert rounds[0] < 10
+
+
 def tally(most: int = 12) -> st.SearchStrategy[Tally]:
-    return st.builds(Tally, st.integers(0, most), st.integers(0, most), st.integers(0, 2))
+    return st.builds(Tally, st.integers(0, most), st.integers(0, most), st.integers(0, 2), st.just(0))
 
 
 @given(st.lists(tally(), min_size=1, max_size=2).map(tuple), st.integers(0, 12))

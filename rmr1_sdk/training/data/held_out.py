@@ -7,7 +7,7 @@ from pathlib import Path
 from rmr1_sdk.errors import ConfigError, DataError
 from rmr1_sdk.files.pairs import read_pairs
 from rmr1_sdk.statistics.intervals import Share, share
-from rmr1_sdk.types import Judgment, Pair, Shown, Side, Value, Verdict
+from rmr1_sdk.types import Judgment, Outcome, Pair, Shown, Value, Verdict
 
 __all__ = ["HeldOut", "picks", "read_held_out", "read_labelled"]
 
@@ -55,8 +55,8 @@ class HeldOut(Value):
         return f"accuracy {self.accuracy}, both orders {self.both_right}, readable {self.readable}"
 
 
-def picks(judgment: Judgment) -> dict[Shown, Side | None]:
-    """The side that each order's reading names, None where it cannot be read."""
+def picks(judgment: Judgment) -> dict[Shown, Outcome | None]:
+    """The side, or the tie, that each order's reading names, None where it cannot be read."""
     read: dict[Shown, Verdict] = {verdict.shown: verdict for verdict in judgment.verdicts}
     return {shown: read[shown].winner for shown in ("AB", "BA")}
 

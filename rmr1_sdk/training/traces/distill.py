@@ -223,7 +223,7 @@ def verify(text: str, pair: Pair, *, prompt: Prompt, hinted: bool = False) -> Fa
     verdict = prompt.reader(text, pair, "AB")
     if verdict.winner is None:
         return Fault(reason="unreadable", detail=verdict.failure.kind if verdict.failure else "")
-    if verdict.winner != pair.label:
+    if verdict.winner != pair.label or verdict.winner == "tie":
         return Fault(reason="wrong verdict", detail=f"{verdict.winner}, not {pair.label}")
     if not ends_in_verdict(text, verdict.winner):
         return Fault(reason="loose ending", detail=text.rstrip()[-40:])
