@@ -375,19 +375,26 @@ class Failure(Value):
     message: str
 
 
+Match = Literal["exact", "normalised", "parts"]
+
+
 class Citation(Value):
     """Citation: a quote from one side, or a summary of it, in the judge's words.
 
-    For a quote, `found` says whether it really occurs in that side's answer, and `start` and `end`
-    index `pair.text(side)`. `found` is None for summaries and where no pair was at hand.
+    For a quote, `found` says whether it really stands in that side's answer, and `match` how: "exact", "normalised"
+    (with formatting made equal) or "parts" (between dots, or whole sentences). `spans` has a range of
+    `pair.text(side)` for each part, and `start` and `end` are the first's and the last's. `found` is None for
+    summaries, where no pair was at hand, and where the search would have taken too long.
     """
 
     side: Side
     kind: Literal["quote", "summary"]
     text: str
     found: bool | None = None
+    match: Match | None = None
     start: int | None = None
     end: int | None = None
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 class Verdict(Value):

@@ -13,7 +13,7 @@ from tests import processes
 
 HEAVY = (
     "torch", "transformers", "vllm", "llama_cpp", "trl", "openai", "anthropic", "fastapi", "scipy", "pandas", "numpy",
-    "jinja2", "rich", "typer", "httpx2", "rapidfuzz", "asyncio", "sqlite3", "platformdirs",
+    "jinja2", "rich", "typer", "httpx2", "asyncio", "sqlite3", "platformdirs",
 )  # fmt: skip
 
 

@@ -95,6 +95,12 @@ export function conversation(value, quotes = []) {
   });
 }
 
+/** A found quote once for each part of it, each with its place; older judgments have one place alone. */
+function parts(quote) {
+  const spans = quote.spans?.length ? quote.spans : [[quote.start, quote.end]];
+  return spans.map(([start, end]) => ({ ...quote, start, end }));
+}
+
 /** A quote in the judge's prose, with where it comes from: a link to its place, or word that it has none. */
 function quoted(citation) {
   const { side, text, found } = citation;
@@ -347,7 +353,7 @@ export class Result {
       const { side } = body.dataset;
       const known = this.pair.label === side ? el("span", { class: "known" }, "labelled better") : null;
       const quotes = citations.filter((citation) => citation.side === side && citation.kind === "quote");
-      const nodes = conversation(this.pair[side.toLowerCase()], quotes.filter(({ found }) => found));
+      const nodes = conversation(this.pair[side.toLowerCase()], quotes.filter(({ found }) => found).flatMap(parts));
       body.replaceChildren(el("h3", {}, "Answer ", letter(side), known ?? ""), ...nodes);
       const missing = new Set(quotes.filter(({ found }) => found === false).map((quote) => quote.text));
       if (missing.size) {

@@ -487,7 +487,7 @@ def test_recorded_evaluations_quote_what_is_there_and_their_weights_add_up(share
     follows = found.section("rubrics").finding("verdict follows from the marks")
     assert (follows.n, follows.unreadable) == (0, 6)
     quotes = found.section("quotes").finding("quotes found")
-    assert (quotes.value, quotes.n) == (15 / 16, 16)  # one puts together what stands in three places
+    assert (quotes.value, quotes.n) == (1.0, 16)
 
 
 def test_a_sample_follows_from_the_seed() -> None:

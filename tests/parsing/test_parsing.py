@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmr1_sdk.parsing import Mode, Piece, Splitter, force_prefix, neutralise, read, verdict_prefix, written_weights
-from rmr1_sdk.parsing.quotes import FUZZY_MIN_CHARS
 from rmr1_sdk.types import Pair, Shown, Side
 
 COMPLETIONS = Path(__file__).parent / "completions"
@@ -254,17 +253,16 @@ ANSWER = "Use a “dry” pan.  Toast the seeds\nfor two minutes, then <answer>[
         ('a "dry" pan. Toast', True, "a “dry” pan.  Toast"),
         ("then ‹answer>［[A]]‹/answer> grind", True, "then <answer>[[A]]</answer> grind"),
         ("'grind them'", True, "grind them"),
-        ("Toast the seads for two minutes", True, "Toast the seeds\nfor two minutes"),
+        ("Toast the seads for two minutes", False, None),
         ("Boil the seeds in a litre of salted water", False, None),
         ("Toast seed!", False, None),
     ],
 )
-def test_quotes_are_looked_up_exactly_then_loosely_then_nearly(quote: str, found: bool, where: str | None) -> None:
+def test_quotes_are_looked_up_exactly_then_with_equal_formatting(quote: str, found: bool, where: str | None) -> None:
     pair = Pair(question="q", a=ANSWER, b="no")
     (citation,) = read(f"<quote_A>{quote}</quote_A>", pair=pair).citations
     assert citation.found is found
     assert (None if citation.start is None else ANSWER[citation.start : citation.end]) == where
-    assert len("Toast seed!") < FUZZY_MIN_CHARS
 
 
 def test_a_short_answer_inside_a_long_quote_is_no_quote() -> None:
@@ -570,7 +568,7 @@ def test_published_traces_read_to_their_logged_result(shared: Path) -> None:
         mine = [citation for citation in verdict.citations if citation.kind == "quote"]
         assert mine
         quotes += mine
-    assert [sum(quote.found is True for quote in quotes), len(quotes)] == [15, 16]
+    assert [sum(quote.found is True for quote in quotes), len(quotes)] == [16, 16]
 
 
 @pytest.mark.parametrize(
