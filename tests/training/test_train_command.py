@@ -99,7 +99,7 @@ def test_nobody_draws_bars_where_nobody_watches(
             1,
             "with a larger budget the same",
         ),
-        (["distill", "rows.jsonl", "--teacher", "tiny"], 1, "rows.jsonl:1: field question: Field required"),
+        (["distill", "rows.jsonl", "--teacher", "tiny"], 1, "rows.jsonl:1: field rejected: Input should be text"),
         (["sft", "none.jsonl", "--model", "m/m"], 2, "none.jsonl: No such file or directory"),
         (["sft", "rows.jsonl", "--model", "m/m"], 1, "rows.jsonl:1: field pair: Field required"),
         (
@@ -113,7 +113,7 @@ def test_nobody_draws_bars_where_nobody_watches(
 def test_bad_input_is_said_with_its_exit_code(
     run: Run, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"prompt": "Hi", "chosen": "x", "rejected": 3}\n')
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "Hi", "chosen": "x", "rejected": {}}\n')
     (tmp_path / "pairs.jsonl").write_text("".join(pair.model_dump_json() + "\n" for pair in generate(100)))
     said = run(
         *(f"{tmp_path}/{part}" if ".jsonl" in part and ":" not in part else part for part in arguments),
