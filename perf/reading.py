@@ -17,6 +17,19 @@ UNITS = {
     "criteria": "1. Accuracy (40%): right\n",
     "angles": "< / ",
     "brackets": "[[A",
+    "open and closed": "<rubric></eval>",
+    "verdicts inside": "<eval>so <answer>[[A]]</answer></eval>\n",
+    "verdicts in lines": "\n<answer>［［Ａ］］！</answer>\n<eval>",
+    "verdicts in words": "say <answer>[[A]]</answer> or not ",
+    "unclosed verdicts": "<answer>[[A]] ",
+    "table rows": "| Accuracy | 40% | is it right |\n",
+    "table rules": "<rubric>\n|---|---|\n",
+    "full-width items": "1、准确性（40%）：答案是否正确\n",
+    "decimal commas": "1. Richtigkeit (33,3 %): stimmt es\n",
+    "fractions": "- Truth (1/3): so\n",
+    "bold numbers": "**1. Accuracy (40%)**: right\n",
+    "dotted quotes": "<quote_A>word ... word … word</quote_A>",
+    "Markdown quotes": "<quote_A>**word** [word](x) `word` 1. &amp;</quote_A>",
 }
 SIZE = 500_000
 

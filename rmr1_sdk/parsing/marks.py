@@ -1,6 +1,7 @@
 """Marks: the points of each criterion in a grading completion."""
 
 import re
+import unicodedata
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -9,7 +10,6 @@ from rmr1_sdk.parsing.failures import MESSAGES, why_unstarted
 from rmr1_sdk.parsing.quotes import Finder, find_citations
 from rmr1_sdk.parsing.tags import (
     CITING,
-    DRESSING,
     Span,
     close_open_tags,
     find_tags,
@@ -29,9 +29,8 @@ _POINTS = re.compile(
     r"<\s{0,8}points_(\d{1,2})\s{0,8}>([^<]{0,64})<\s{0,8}/\s{0,8}points_\d{1,2}\s{0,8}>", re.IGNORECASE
 )
 _POINTS_BEGUN = re.compile(r"<\s{0,8}points_\d{1,2}\s{0,8}>[^<]{0,64}\Z", re.IGNORECASE)
-_OF_FIVE = re.compile(
-    r"([1-5](?:\.\d{1,6})?)\s{0,4}(?:(?:/|out of|of)\s{0,4}5(?:\.0)?)?\s{0,4}(?:points?)?", re.IGNORECASE
-)
+_OF_FIVE = re.compile(r"(?:/|\bout of\b|\bof\b)\s{0,4}5(?:\.0)?(?![\d.,])", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![a-zA-Z0-9.,-])\d{1,6}(?:[.,]\d{1,6})?(?![\d/])")
 _NO_MARK: dict[FailureKind, str] = {
     "no_answer": "Criterion {number} has no mark.",
     "bad_answer": "The mark of criterion {number} is not a number from 1 to 5.",
@@ -130,7 +129,9 @@ def share_of_points(points: float) -> float:
 
 
 def _of_five(content: str) -> float | FailureKind:
-    """The number that "4", "**4**", "4/5" and the like mean."""
-    match = _OF_FIVE.fullmatch(content.strip(DRESSING))
-    points = float(match.group(1)) if match else 0.0
+    """The one number of "4", "**4**", "Score: 4/5", "4 (good)", full width or in a box of LaTeX."""
+    text = _OF_FIVE.sub("", unicodedata.normalize("NFKC", content))
+    numbers = _NUMBER.findall(text)
+    alone = len(numbers) == 1 and sum(map(str.isdecimal, text)) == sum(map(str.isdecimal, numbers[0]))
+    points = float(numbers[0].replace(",", ".")) if alone else 0.0
     return points if POINTS[0] <= points <= POINTS[-1] else "bad_answer"

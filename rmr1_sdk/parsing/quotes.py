@@ -77,9 +77,15 @@ class Finder:
         self._answer = answer
         self._forms: list[_Plain] = []
         self._work = _WORK
+        self._known: dict[str, _Found] = {}  # judges repeat themselves
 
     def find(self, quote: str) -> _Found:
         """Find a quote. `found` None means that the search would have taken too long."""
+        if quote not in self._known:
+            self._known[quote] = self._find(quote)
+        return self._known[quote]
+
+    def _find(self, quote: str) -> _Found:
         self._work -= len(self._answer) + len(quote)
         if self._work < 0:
             return _Found(None)

@@ -10,15 +10,20 @@ from rmr1_sdk.types import Criterion, FailureKind, Rubric
 
 __all__ = ["parse_rubric", "read_rubric", "written_weights"]
 
-_ITEM = re.compile(r"(?:[-+*•–]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s{1,8}")
-_NUMBER = r"(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})"
+_ITEM = re.compile(
+    r"(?:(?:[-+*•–]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])(?:\s{1,8}|(?<=[.):])(?=[^\x00-\x7f]))|\(?\d{1,3}[、】]\s{0,8})"
+)
+_HEADING = re.compile(r"(?:#{1,6}\s{1,4})?(?:\*\*|__)?")
+_NUMBER = r"(\d{1,6}(?:\.\d{1,6}|,\d{1,2}(?!\d))?(?:\s?/\s?\d{1,4})?|\.\d{1,6})"
+_COMMON = {full: full - 0xFEE0 for full in (*range(0xFF10, 0xFF1B), *map(ord, "（）％．［］／"))} | {0x3000: " "}
+"""Full-width digits and punctuation of heads as everybody's."""
 _WEIGHTS = (  # the surest first
     re.compile(
         rf"[(\[*]{{0,4}}\s{{0,4}}weight(?:ing|age)?[*\s]{{0,4}}[:=]?[*\s]{{0,4}}{_NUMBER}\s{{0,2}}%?\s{{0,4}}[)\]]?",
         re.I,
     ),
     re.compile(rf"[(\[]\s{{0,4}}{_NUMBER}\s{{0,2}}(?:%|points?|pts)\s{{0,4}}(?:weight)?[)\]]", re.I),
-    re.compile(r"[(\[]\s{0,4}(0?\.\d{1,6}|1\.0{1,6})\s{0,4}[)\]]"),
+    re.compile(r"[(\[]\s{0,4}(0?[.,]\d{1,6}|1[.,]0{1,6}|\d{1,3}\s?/\s?\d{1,4})\s{0,4}[)\]]"),
 )
 _BARE_WEIGHT = re.compile(rf"{_NUMBER}\s{{0,2}}%")
 _NAME_ENDS = re.compile(r":|\s[-–—]\s")
@@ -63,7 +68,14 @@ def _rubric_items(text: str, tags: Sequence[Tag]) -> list[_Item] | None:
     lines = text[span.start : span.end]
     if why and span.start <= why.start < span.end:
         lines = text[span.start : why.start] + "\n" + text[min(why.end, span.end) : span.end]
-    return _items(TAG.sub("", lines).splitlines())
+    rows = TAG.sub("", lines).splitlines()
+    rules = {at for at, row in enumerate(rows) if _is_rule(row.strip())}
+    return _items([row for at, row in enumerate(rows) if at not in rules and at + 1 not in rules])
+
+
+def _is_rule(row: str) -> bool:
+    """True for the line under the head of a table."""
+    return row.startswith("|") and "-" in row and not row.strip("|:- \t")
 
 
 def _items(lines: Sequence[str]) -> list[_Item]:
@@ -76,7 +88,7 @@ def _items(lines: Sequence[str]) -> list[_Item]:
     style = ""
     descriptions: list[list[str]] = []
     for number, line in enumerate(lines):
-        bare = line.strip()
+        bare = line.translate(_COMMON).strip()
         if not bare:
             continue
         depth = len(line) - len(line.lstrip())
@@ -107,8 +119,15 @@ def _style(line: str) -> str:
 
 def _item(line: str) -> _Item:
     """One line read as a criterion; `is_marked` where it looks like one."""
+    if line.startswith("|") and line.endswith("|") and len(line) > 1:
+        return _table_row([cell.strip(" *_`") for cell in line[1:-1].split("|")])
+    heading = _HEADING.match(line)
     marker = _ITEM.match(line)
-    body = line[marker.end() :] if marker else line
+    if marker is None and heading and (marker := _ITEM.match(line, heading.end())):
+        line = line[: heading.end()] + line[marker.end() :]
+        body = line.lstrip("# ")
+    else:
+        body = line[marker.end() :] if marker else line
     head, rest = body[:_HEAD_CHARS], body[_HEAD_CHARS:]
     weight, head = _weight(head)
     ends = _NAME_ENDS.search(head)
@@ -120,18 +139,36 @@ def _item(line: str) -> _Item:
     return _Item(name, weight, description, is_marked and bool(name))
 
 
+def _table_row(cells: list[str]) -> _Item:
+    """A row of a Markdown table: a name, and a weight and a description where there are any."""
+    cells = cells[1:] if len(cells) > 2 and cells[0].rstrip(".").isdecimal() else cells
+    found = [(at, match) for at, cell in enumerate(cells[1:], start=1) if (match := _CELL.fullmatch(cell))]
+    at, weight = (found[0][0], _value(found[0][1].group(1))) if found else (0, None)
+    rest = " ".join(cell for place, cell in enumerate(cells) if place and place != at)
+    return _Item(cells[0], weight, rest, bool(cells[0]))
+
+
+_CELL = re.compile(rf"{_NUMBER}\s{{0,2}}%?")
+
+
+def _value(number: str) -> float:
+    """The value of "40", "33.3", "33,3" or "1/3"."""
+    above, _, below = number.replace(",", ".").partition("/")
+    return float(above) / (float(below or 1) or 1)
+
+
 def _weight(head: str) -> tuple[float | None, str]:
     """A line's weight, and the line without it."""
     for pattern in _WEIGHTS:
         if match := pattern.search(head):
-            return float(match.group(1)), head[: match.start()] + head[match.end() :]
+            return _value(match.group(1)), head[: match.start()] + head[match.end() :]
     bare = _BARE_WEIGHT.search(head)
     # a bare percentage counts in the name or straight after its colon; further on it is prose
     if bare and head[: bare.start()].strip(" *_\t").rstrip(":").count(":") == 0:
         before = head[: bare.start()].strip(" *_\t")
         ends = _NAME_ENDS.search(head)
         if not before or before.endswith(":") or ends is None or bare.start() < ends.end() + 1:
-            return float(bare.group(1)), head[: bare.start()] + head[bare.end() :]
+            return _value(bare.group(1)), head[: bare.start()] + head[bare.end() :]
     return None, head
 
 

@@ -1,6 +1,7 @@
 """Read a completion: text to Verdict, and the text up to the verdict's place."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -76,12 +77,19 @@ def read(
 
 
 def _answers(text: str, tags: Sequence[Tag]) -> list[_Answer]:
-    """Finished answers after the last `</think>` and `</eval>`."""
+    """Finished answers after the last `</think>` and `</eval>`; without any, the one that stands elsewhere.
+
+    That is one that a text ends in without closing it, one that an evaluation ends in, or one outside all sections.
+    """
     begin = end_of_reasons(tags)
+    return _finished(text, [tag for tag in tags if tag.start >= begin]) or _elsewhere(text, tags)
+
+
+def _finished(text: str, tags: Sequence[Tag]) -> list[_Answer]:
     answers = []
     opened: Tag | None = None
     for tag in tags:
-        if tag.name != "answer" or tag.start < begin:
+        if tag.name != "answer":
             continue
         if not tag.closes:
             opened = tag
@@ -91,14 +99,52 @@ def _answers(text: str, tags: Sequence[Tag]) -> list[_Answer]:
     return answers
 
 
+def _elsewhere(text: str, tags: Sequence[Tag]) -> list[_Answer]:
+    body, thinks_on = last_thought(tags)
+    inside = [] if thinks_on else [tag for tag in tags if tag.start >= body]
+    last = inside[-1] if inside else None
+    if last and last.name == "answer" and not last.closes:
+        content = text[last.end : last.end + 64]
+        is_whole = _UNCLOSED.fullmatch(content) and len(text) - last.end < 64
+        return [_Answer(last.end, _outcome(content))] if is_whole and not open_names(text, inside[:-1], False) else []
+    answers: list[_Answer] = []
+    opened: set[str] = set()  # sections
+    for at, tag in enumerate(inside[:-1]):
+        closing = inside[at + 1]
+        if tag.name == "answer" and not tag.closes and closing.name == "answer" and closing.closes:
+            ends = closing is last or (inside[at + 2].closes and not text[closing.end : inside[at + 2].start].strip())
+            alone = not opened and _is_own_line(text, tag.start, closing.end)
+            if alone or (ends and opened == {"eval"}):
+                answers += _finished(text, [tag, closing])
+        elif tag.closes:
+            opened.discard(tag.name)
+        elif tag.name != "answer":
+            opened.add(tag.name)
+    return answers
+
+
+def _is_own_line(text: str, start: int, end: int) -> bool:
+    """True where nothing else stands on the lines of a piece: a tag in a sentence is one that is talked about."""
+    before = text[max(0, start - 80) : start].rpartition("\n")[2]
+    return not (before + text[end : end + 80].partition("\n")[0]).strip()
+
+
+_UNCLOSED = re.compile(r"\s{0,8}\[\[[^\[\]<>]{1,20}\]\]\W{0,20}")
+
+
 _OUTCOMES: dict[str, Outcome] = {
     "a": "A", "b": "B", "c": "tie", "a=b": "tie", "a = b": "tie", "b=a": "tie", "tie": "tie",
 }  # fmt: skip
 
 
 def _outcome(content: str) -> Outcome | None:
-    """What "[[A]]", "**A**", "Chatbot A" and the like name."""
-    return _OUTCOMES.get(content.strip(DRESSING).lower().removeprefix("chatbot").strip(DRESSING))
+    """What "[[A]]", "**A**", "Chatbot A", "［［Ａ］］！" and the like name."""
+    seen = "".join(char for char in unicodedata.normalize("NFKC", content) if unicodedata.category(char) != "Cf")
+    return _OUTCOMES.get(seen.strip(_DRESSING).lower().removeprefix("chatbot").strip(_DRESSING))
+
+
+_DRESSING = DRESSING + "!?,;:。、「」『』【】"
+"""Beside these, NFKC makes every white space a space."""
 
 
 def _robust(text: str, tags: Sequence[Tag], thinks_on: bool, *, ties: bool) -> Outcome | FailureKind:
