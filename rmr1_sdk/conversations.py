@@ -163,7 +163,7 @@ def _named(text: str, message: Mapping[str, Any], role: str, names: Mapping[str,
 
 
 def _json(value: object) -> object:
-    """What a JSON text holds; a text that is none, and any other value, as it is."""
+    """The value of a JSON text; a text that is none, and any other value, stays as it is."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):

@@ -246,7 +246,7 @@ def _renamed(row: dict[str, Any], kind: type[Value], fields: Mapping[str, str]) 
 
 
 def _at(row: dict[str, Any], path: str) -> tuple[bool, Any]:
-    """Whether a field is there, and its value; a path as `answers.0.text` leads into objects and lists."""
+    """True where a field is there, and its value; a path as `answers.0.text` leads into objects and lists."""
     if path in row:
         return True, row[path]
     value: Any = row

@@ -113,7 +113,7 @@ def _spelled(theirs: str) -> str:
 
 
 def _question(row: Row, name: str | None = None) -> Any:
-    """What was asked, with what other fields tell of it; None where no field does."""
+    """The question, with the parts of it that stand in other fields; None where no field does."""
     name = name or next((name for name in _QUESTIONS[:2] if name in row), "")
     question = row.get(name)
     if question is None:

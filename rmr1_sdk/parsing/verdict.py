@@ -138,7 +138,7 @@ _OUTCOMES: dict[str, Outcome] = {
 
 
 def _outcome(content: str) -> Outcome | None:
-    """What "[[A]]", "**A**", "Chatbot A", "［［Ａ］］！" and the like name."""
+    """The outcome that "[[A]]", "**A**", "Chatbot A", "［［Ａ］］！" and the like name."""
     seen = "".join(char for char in unicodedata.normalize("NFKC", content) if unicodedata.category(char) != "Cf")
     return _OUTCOMES.get(seen.strip(_DRESSING).lower().removeprefix("chatbot").strip(_DRESSING))
 
