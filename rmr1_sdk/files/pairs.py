@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from pydantic import Field, ValidationError
 
+from rmr1_sdk.conversations import asked
 from rmr1_sdk.errors import DataError, file_errors
 from rmr1_sdk.files.rows import kind_of, read_rows
 from rmr1_sdk.files.schemas import Labels, check_numbers, find_schema, metadata, outcome, scalars
@@ -170,8 +171,12 @@ def row_of(path: Path, number: int, row: dict[str, Any], kind: type[Row], form: 
 def _row(row: dict[str, Any], kind: type[Row], form: Form) -> Row:
     ours = _renamed(row, kind, form.fields) if form.fields else row
     if kind is Pair and not ours.keys() & {"a", "b"}:
-        return _recognised({**row, **ours}, form)
+        # what was given another name; the schema says what else is metadata
+        return _recognised({**row, **{name: ours[name] for name in form.fields if name in ours}}, form)
     ours = scalars(ours, _TEXTS)
+    if form.fields and "question" in ours:
+        parts = {name: ours["metadata"].pop(name) for name in _PARTS if isinstance(ours["metadata"].get(name), str)}
+        ours["question"] = asked(ours["question"], **parts)
     if "metadata" in ours:
         ours["metadata"] = metadata(ours["metadata"])
     if "label" in ours:
@@ -191,12 +196,15 @@ def _recognised(row: dict[str, Any], form: Form) -> Pair:
     rest = {name: value for name, value in row.items() if name not in schema.uses}
     fields |= {name: row[name] for name in ("id", "reference", "rubric") if row.get(name) not in (None, "")}
     drawn = {} if has_side else {"side": "drawn"}
-    fields = scalars(fields, _TEXTS) | {"metadata": rest | metadata(row.get("metadata")) | drawn}
+    about = fields.get("metadata", {}) | rest | metadata(row.get("metadata")) | drawn
+    fields = scalars(fields, _TEXTS) | {"metadata": about}
     pair = validated(fields, Pair, {**schema.names, **form.fields})
     return pair if has_side or digest(form.seed, "side", pair.question, pair.a, pair.b) % 2 else pair.swapped()
 
 
-_TEXTS = ("id", "question", "a", "b", "reference", "rubric")
+_TEXTS = ("id", "question", "a", "b", "answers", "anchor", "reference", "rubric")
+_PARTS = ("system", "input")
+"""Fields that belong to the question, also where `--field` says which field is what."""
 
 
 class _UnknownField(ValueError):
@@ -246,7 +254,7 @@ def _renamed(row: dict[str, Any], kind: type[Value], fields: Mapping[str, str]) 
 
 
 def _at(row: dict[str, Any], path: str) -> tuple[bool, Any]:
-    """True where a field is there, and its value; a path as `answers.0.text` leads into objects and lists."""
+    """The pair of "it is there" and a field's value; a path as `answers.0.text` leads into objects and lists."""
     if path in row:
         return True, row[path]
     value: Any = row

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
@@ -124,7 +125,7 @@ def _csv(path: Path, file: IO[bytes]) -> Rows:
 
 
 def _header(path: Path, names: list[str]) -> list[str]:
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name, times in Counter(names).items() if name and times > 1]:
         raise DataError(f"two columns are called {twice[0]!r}", path=path, line=1)
     return names
 
@@ -137,7 +138,8 @@ def _cells(names: list[str], cells: list[str]) -> dict[str, Any]:
             cell.encode()
         except UnicodeEncodeError as error:
             raise ValueError(f"field {name}: not UTF-8") from error
-    return dict(zip(names, cells, strict=True))
+    # a column without a name is pandas' index, or what a last comma leaves
+    return {name: cell for name, cell in zip(names, cells, strict=True) if name}
 
 
 def _parquet(path: Path, file: IO[bytes]) -> Rows:

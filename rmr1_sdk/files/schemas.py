@@ -53,8 +53,14 @@ def find_schema(row: Mapping[str, Any]) -> Schema:
 
 def scalars(row: Row, names: Iterable[str]) -> Row:
     """The row with numbers and truth values of these fields as text, as a CSV file would have them."""
-    changed = {name: row[name] for name in names if isinstance(row.get(name), bool | int | float)}
-    return {**row, **{name: _plain(value) for name, value in changed.items()}} if changed else row
+    return {**row, **{name: _text(row[name]) for name in names if name in row}}
+
+
+def _text(value: Any) -> Any:
+    """The value, or each of a list's, as text where it is a number or a truth value."""
+    if isinstance(value, list):
+        return [_text(each) for each in value]
+    return _plain(value) if isinstance(value, bool | int | float) else value
 
 
 def _plain(value: object) -> str:
@@ -65,16 +71,19 @@ def _plain(value: object) -> str:
 
 
 def check_numbers(row: Mapping[str, Any]) -> None:
-    """Refuse NaN and infinity, which JSON does not have. Raises ValueError that names the field."""
-    for name, value in row.items():
+    """Refuse NaN and infinity, however deep, which JSON does not have. Raises ValueError that names the field."""
+    left: list[tuple[str, object]] = list(row.items())
+    while left:
+        name, value = left.pop()
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"field {name}: {value} is no number")
-        for inside in value.values() if isinstance(value, Mapping) else ():
-            if isinstance(inside, float) and not math.isfinite(inside):
-                raise ValueError(f"field {name}: {inside} is no number")
+        if isinstance(value, Mapping):
+            left += ((f"{name}.{key}", inside) for key, inside in value.items())
+        elif isinstance(value, list):
+            left += ((f"{name}.{at}", inside) for at, inside in enumerate(value) if not isinstance(inside, str))
 
 
-_SIDE = {
+_SIDE: dict[str, Outcome] = {
     **dict.fromkeys(("a", "model_a", "response_a", "answer_a", "assistant_a", "a>b", "a>>b", "b<a", "b<<a"), "A"),
     **dict.fromkeys(("b", "model_b", "response_b", "answer_b", "assistant_b", "b>a", "b>>a", "a<b", "a<<b"), "B"),
     **dict.fromkeys(("tie", "tie (bothbad)", "bothbad", "both", "a=b", "b=a", "[[c]]"), "tie"),
@@ -82,7 +91,7 @@ _SIDE = {
 _BRACKETS = re.compile(r"\[\[(.*)\]\]")
 
 
-def outcome(value: object, labels: Labels | None = None) -> object:
+def outcome(value: object, labels: Labels | None = None, field: str = "label") -> Outcome | None:
     """The label that a value is: by `labels`, else as A, `model_a`, `A>B`, `[[A]]`, `tie` and the like.
 
     None and an empty text are no label. Raises ValueError for what names no side.
@@ -96,10 +105,11 @@ def outcome(value: object, labels: Labels | None = None) -> object:
                 return label
     inner = said if said in _SIDE else (found[1].strip() if (found := _BRACKETS.fullmatch(said)) else said)
     if inner not in _SIDE and labels:
-        raise ValueError(f"field label: {value!r} is none of {', '.join(labels.values())}")
+        raise ValueError(f"field {field}: {value!r} is none of {', '.join(labels.values())}")
     if inner not in _SIDE:
         raise ValueError(
-            f"field label: Input should be 'A', 'B' or 'tie', not {value!r}; A=1,B=2,tie=0 (--label) says what is which"
+            f"field {field}: Input should be 'A', 'B' or 'tie', not {value!r}; "
+            "A=1,B=2,tie=0 (--label) says what is which"
         )
     return _SIDE[inner]
 
@@ -108,18 +118,18 @@ def _spelled(theirs: str) -> str:
     """A value as a user writes it, in the form that a file's values are compared in."""
     try:
         return _plain(json.loads(theirs)).strip().casefold()
-    except ValueError:
+    except (ValueError, RecursionError):
         return theirs.strip().casefold()
 
 
 def _question(row: Row, name: str | None = None) -> Any:
-    """The question, with the parts of it that stand in other fields; None where no field does."""
+    """The question, with what other fields tell of it; None where no field does."""
     name = name or next((name for name in _QUESTIONS[:2] if name in row), "")
     question = row.get(name)
     if question is None:
         return None
     parts = {part: row[part] for part in ("system", "input") if part != name and isinstance(row.get(part), str)}
-    return asked(_plain(question) if isinstance(question, bool | int | float) else question, **parts)
+    return asked(_text(question), **parts)
 
 
 def _two(question: str, a: str, b: str) -> Callable[[Row], Row]:
@@ -147,10 +157,15 @@ def _code(row: Row) -> Row:
     return {"question": row["input"], "a": row["accepted"], "b": row["rejected"]}
 
 
+_PANDALM: Labels = {"A": "1", "B": "2", "tie": "0"}
+
+
 def _pandalm(row: Row) -> Row:
     """PandaLM: the label is what most annotators say; where all differ, what the first says, as its authors have it."""
-    said = Counter(row[name] for name in row if name.startswith("annotator"))
-    fields = _two("instruction", "response1", "response2")(row) | {"label": said.most_common(1)[0][0]}
+    said = {name: outcome(row[name], _PANDALM, name) for name in row if name.startswith("annotator")}
+    label = Counter(each for each in said.values() if each).most_common(1)
+    fields = _two("instruction", "response1", "response2")(row) | {"label": label[0][0] if label else None}
+    fields["metadata"] = {"annotators": {name: each for name, each in said.items() if each}}
     # a few responses are JSON's true, which its authors' prompts show as Python prints it
     return fields | {side: str(fields[side]) for side in "ab" if isinstance(fields[side], bool)}
 
@@ -167,17 +182,19 @@ def _battle(row: Row) -> Row:
 
 def _until(turns: object, last: object) -> object:
     """The turns up to the answer to the user's turn of that number."""
+    if isinstance(last, str) and last.isdecimal():  # as a CSV file has it
+        last = int(last)
     if not isinstance(turns, Sequence) or isinstance(turns, str) or not isinstance(last, int | float):
         return turns
     users = [at for at, turn in enumerate(turns) if isinstance(turn, Mapping) and turn.get("role") == "user"]
     return turns[: users[int(last)]] if 0 < last < len(users) else turns
 
 
-def _preference(chosen: str, rejected: str) -> Callable[[Row], Row]:
+def _preference(chosen: str, rejected: str, asks: str | None = None) -> Callable[[Row], Row]:
     """Answers, or whole conversations that begin alike, as in Skywork-Reward-Preference."""
 
     def build(row: Row) -> Row:
-        question = _question(row)
+        question = _question(row, asks)
         better, worse = _turns(row[chosen], chosen), _turns(row[rejected], rejected)
         if isinstance(better, str) and isinstance(worse, str):
             if question is None:
@@ -242,6 +259,8 @@ def metadata(value: object) -> dict[str, Any]:
         raise ValueError(f"field metadata: {error}") from error
     if not isinstance(found, dict):
         raise ValueError("field metadata: Input should be an object")
+    if isinstance(value, str):
+        check_numbers({"metadata": found})
     return found
 
 
@@ -269,6 +288,8 @@ def _all() -> Iterator[Schema]:
     yield Schema(needs, _math, math_names, ("chosen", "rejected"))
     yield Schema(("input", "accepted", "rejected"), _code, {"question": "input", "a": "accepted", "b": "rejected"})
     for a, b in (("chosen", "rejected"), ("text_chosen", "text_rejected")):
+        for asks in _QUESTIONS:
+            yield Schema((asks, a, b), _preference(a, b, asks), {"question": asks, "a": a, "b": b}, _ASKED)
         yield Schema((a, b), _preference(a, b), {"a": a, "b": b}, _ASKED)
     battle = ("winner", "conversation_a", "conversation_b")
     yield Schema(battle, _battle, {"a": "conversation_a", "b": "conversation_b", "label": "winner"}, _ASKED)
@@ -276,8 +297,7 @@ def _all() -> Iterator[Schema]:
         ("instruction", "annotator1", "response1", "response2"),
         _pandalm,
         {"question": "instruction", "a": "response1", "b": "response2", "label": "annotator1"},
-        ("input", "label"),
-        {"A": "1", "B": "2", "tie": "0"},
+        ("input", "label", "annotator2", "annotator3"),
     )
     for question in _QUESTIONS:
         for a, b in _ANSWERS:

@@ -12,7 +12,7 @@ import pytest
 
 from rmr1_sdk.benchmarks import load
 from rmr1_sdk.errors import DataError, RMR1Error
-from rmr1_sdk.files.pairs import read_pairs
+from rmr1_sdk.files.pairs import read_lists, read_pairs
 from rmr1_sdk.files.schemas import outcome
 from rmr1_sdk.types import Pair
 from tests.command import run_here
@@ -44,10 +44,12 @@ def one(tmp_path: Path, row: Mapping[str, Any], **form: Any) -> Pair:
         ({"prompt": "Hi", "response 1": "x", "response 2": "y", "label": 2}, "tie"),
         (PANDA | {"annotator1": 2, "annotator2": 2, "annotator3": 0}, "B"),
         (PANDA | {"annotator1": 2, "annotator2": 1, "annotator3": 0}, "B"),
+        (PANDA | {"annotator1": None, "annotator2": None, "annotator3": 1}, "A"),
         ({"question": "Hi", "response_A": "x", "response_B": "y", "label": "A>B"}, "A"),
         ({"input": "Hi", "output_1": "x", "output_2": "y", "label": 1}, "A"),
         ({"prompt": "Hi", "answer_a": "x", "answer_b": "y", "winner": "model_b"}, "B"),
         (BATTLE | {"turn": 1, "winner": "model_a", "conversation_a": [SAY, ANSWER, SAY, OTHER]}, "A"),
+        (BATTLE | {"turn": "1", "winner": "model_a", "conversation_a": [SAY, ANSWER, SAY, OTHER]}, "A"),
         (BATTLE | {"winner": "tie (bothbad)"}, "tie"),
         (BATTLE | {"winner": "n"}, "B"),
     ],
@@ -65,6 +67,8 @@ def test_a_pair_with_its_sides_is_recognised(tmp_path: Path, row: dict[str, Any]
         {"chosen": "\n\nHuman: Hi\n\nAssistant: x", "rejected": "\n\nHuman: Hi\n\nAssistant: y", "id": 30.0},
         {"text_chosen": [SAY, ANSWER], "text_rejected": [SAY, OTHER], "id": 30},
         {"input": "Hi", "accepted": "x", "rejected": "y", "id": 30},
+        {"instruction": "Hi", "input": "", "chosen": "x", "rejected": "y", "id": 30},
+        {"input": "Hi", "chosen": "x", "rejected": "y", "id": 30},
     ],
 )
 def test_the_side_of_the_better_answer_is_drawn_from_seed_and_text(tmp_path: Path, row: dict[str, Any]) -> None:
@@ -89,6 +93,32 @@ def test_what_belongs_to_the_question_is_shown(tmp_path: Path) -> None:
     }
     pair = one(tmp_path, row)
     assert (pair.question, pair.metadata) == ("Add.\n\n1, 2", {"extra": 5})
+    mapped = {"instruction": "Add.", "input": "1, 2", "p": "3", "q": "4", "extra": 5}
+    pair = one(tmp_path, mapped, fields={"question": "instruction", "a": "p", "b": "q"})
+    assert (pair.question, pair.metadata) == ("Add.\n\n1, 2", {"extra": 5})
+
+
+def test_another_name_for_one_field_leaves_a_schema_as_it_is(tmp_path: Path) -> None:
+    row = {"prompt": "Hi", "chosen": "x", "rejected": "y", "number": 7.0, "subset": "chat"}
+    pair = one(tmp_path, row, fields={"id": "number"})
+    assert (pair.id, pair.metadata) == ("7", {"number": 7.0, "subset": "chat", "side": "drawn"})
+
+
+def test_annotators_labels_are_kept(tmp_path: Path) -> None:
+    pair = one(tmp_path, PANDA | {"annotator1": 2, "annotator2": "0", "annotator3": None, "cmp_key": "k"})
+    assert pair.metadata == {"annotators": {"annotator1": "B", "annotator2": "tie"}, "cmp_key": "k"}
+
+
+def test_answers_to_rank_may_be_numbers(tmp_path: Path) -> None:
+    (found,) = read_lists(rows(tmp_path, {"question": 1, "answers": [4, 5.0, True], "anchor": 6})).rows
+    assert (found.question, found.answers, found.anchor) == ("1", ("4", "5", "true"), "6")
+
+
+def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(",question,a,b,\n0,Q,x,y,\n")
+    (pair,) = read_pairs(path).rows
+    assert (pair.question, pair.a, pair.b, pair.metadata) == ("Q", "x", "y", {})
 
 
 def test_scalars_are_text_and_metadata_may_be_text_or_nothing(tmp_path: Path) -> None:
@@ -141,7 +171,17 @@ def test_labels_mean_what_a_user_says(tmp_path: Path, label: object) -> None:
         ({"question": "Q", "a": "x", "b": "y", "label": ["A"]}, "field label: Input should be"),
         ({"prompt": "Q", "response 1": "x", "response 2": "y", "label": 3}, "field label: 3 is none of 0, 1, 2"),
         ({"question": "Q", "a": float("nan"), "b": "y"}, "field a: nan is no number"),
-        ({"question": "Q", "a": "x", "b": "y", "metadata": {"p": float("-inf")}}, "field metadata: -inf is no number"),
+        (
+            {"question": "Q", "a": "x", "b": "y", "metadata": {"p": float("-inf")}},
+            "field metadata.p: -inf is no number",
+        ),
+        (
+            {"question": "Q", "a": "x", "b": "y", "metadata": {"p": [{"q": float("nan")}]}},
+            "field metadata.p.0.q: nan is",
+        ),
+        ({"question": "Q", "a": "x", "b": "y", "metadata": '{"p": Infinity}'}, "field metadata.p: inf is no number"),
+        ({"question": "Q", "a": "x", "b": "y", "label": "[" * 100_000}, "field label: Input should be"),
+        (PANDA | {"annotator1": [1], "annotator2": 2}, "field annotator1: [1] is none of 1, 2, 0"),
         ({"prompt": "Q", "chosen": "x", "rejected": "y", "score": float("inf")}, "field score: inf is no number"),
         ({"question": "Q", "a": "x", "b": "y", "metadata": "{"}, "field metadata: not a whole JSON object"),
         ({"question": "Q", "a": "x", "b": "y", "metadata": [1]}, "field metadata: Input should be an object"),
