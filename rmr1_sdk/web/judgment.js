@@ -153,7 +153,7 @@ function why(failure) {
 }
 
 /** A side's letter, or the sign of a tie. */
-function sign(winner) {
+function signOf(winner) {
   return winner === "tie" ? icon("tie") : letter(winner);
 }
 
@@ -210,7 +210,7 @@ class Reading {
     if (verdict.text) this.show(verdict); // none: time ran out, and what was told stays
     this.element.append(conclusion(verdict));
     const forced = verdict.forced ? "forced, " : "";
-    this.end(...(verdict.winner ? [`${forced}${verdict.winner === "tie" ? "" : "prefers "}`, sign(verdict.winner)] : unreadable()));
+    this.end(...(verdict.winner ? [`${forced}${verdict.winner === "tie" ? "" : "prefers "}`, signOf(verdict.winner)] : unreadable()));
   }
 
   show(verdict) {
@@ -288,7 +288,7 @@ function probabilityBar(p_a) {
 function votes(shown, verdicts) {
   const signs = verdicts.map(({ winner, forced }) => {
     const words = winner ? (forced ? ", forced" : "") : "unreadable";
-    const vote = winner ? sign(winner) : icon("unreadable");
+    const vote = winner ? signOf(winner) : icon("unreadable");
     return el("li", { class: forced ? "vote forced" : "vote" }, vote, el("span", { class: "spoken" }, words));
   });
   return el("div", { class: "order-votes" }, el("span", {}, ORDERS[shown].title), el("ul", {}, ...signs));
